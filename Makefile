@@ -1,0 +1,53 @@
+# Every target says what it does: `make help`. What a target needs, it sets up itself.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+# How many test processes: a number, or `auto` for one per core.
+JOBS ?= auto
+BIN := $(VENV)/bin
+export PYTHON VENV
+
+.PHONY: help demo test lint format bench ci kafka lock clean
+
+help: ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.demo ## Run the whole loop here: gateway, Kafka, monitor, attack, report (ARGS="--rate 20 --keep")
+	@$(BIN)/monitor demo $(ARGS)
+
+test: $(VENV)/.dev kafka ## Run all tests, with a real Kafka where there is Java 17 (ARGS="-k name")
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+lint: $(VENV)/.dev ## Check style, format, types and the layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Format the code and mend what can be mended by itself
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev ## Measure: each script of bench/ prints its figures (ARGS passes options on)
+	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+
+ci: lint test ## Do what CI does
+
+kafka: ## Fetch the real Kafka for the tests (Maven Central; as root on Debian also Java and Maven)
+	@tests/rig/kafka/setup.sh
+
+lock: $(VENV)/.dev ## Make the lock files again after a change of pyproject.toml
+	@requirements/lock.sh
+
+clean: ## Remove all that make and the tools left here
+	rm -rf $(VENV) .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.%: requirements/%.txt requirements/build.txt requirements/install.sh pyproject.toml
+	@requirements/install.sh $*
+	@touch $@

@@ -1,0 +1,43 @@
+"""`monitor init`: all that must stand in Kafka before the first worker runs."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--from",
+    "start",
+    default="latest",
+    show_default=True,
+    metavar="WHERE",
+    help=(
+        "Where to begin in the sources: latest, earliest, a time back such as 24h, or an RFC 3339 time."
+        " Only for partitions that have no position yet."
+    ),
+)
+@click.option("--plan", "plan_only", is_flag=True, help="Print topics and rights per role; contact nothing.")
+@click.option("-c", "--config", type=click.Path(path_type=Path), help="Default: ./monitor.yaml")
+def command(start: str, config: Path | None, *, plan_only: bool) -> None:
+    """Create our topics, publish the first rule set, and set where to begin.
+
+    May be run again at any time: what exists is checked and left as it is, and everything that is
+    not as it must be is reported at once. Source topics are never created.
+    """
+    from monitor.settings import load_settings
+
+    settings = load_settings(config)
+    if plan_only:
+        from monitor.stream.plan import plan
+
+        click.echo(plan(settings), nl=False)
+        return
+    from monitor.stream.first_run import initialise
+    from monitor.stream.starts import parse_start
+
+    asyncio.run(initialise(settings, parse_start(start, datetime.now(UTC)), click.echo))

@@ -1,0 +1,105 @@
+"""Counts one event in the windows of its subject, and evaluates the rules that look at them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from monitor.core.events import PATIENTS, STATUS, TENANT
+from monitor.core.findings import Excess
+from monitor.core.incident import PatientHistory
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from monitor.core.events import Row
+    from monitor.core.plan import Counted, Counter, Plan, Span
+    from monitor.core.subject import Series, Subject
+    from monitor.core.windows import Value
+
+
+def count(  # noqa: C901, PLR0917 - the hot path, in one piece
+    subject: Subject,
+    plan: Plan,
+    work: Sequence[tuple[Counter, Counted]],
+    read: Sequence[tuple[str, str | None]],
+    time_ms: int,
+    append_ms: int,
+    counters: dict[str, int],
+) -> list[Excess]:
+    """Count an event of a subject; return the rules that hold and whose latch was open.
+
+    `work` says what it adds to which counters, `read` which patients it read with success. `counters`
+    takes ``late`` and ``lost_late``.
+    """
+    if subject.epoch != plan.record.version:
+        subject.adopt(plan)
+    if read:
+        if subject.history is None:
+            subject.history = PatientHistory()
+        subject.history.add(time_ms, read)
+    excesses: list[Excess] = []
+    expires_ms = time_ms + plan.keep_ms
+    all_series = subject.series
+    for counter, counted in work:
+        for group, values in counted:
+            key = (counter.window_key, group, 0) if group else counter.main_key
+            series = all_series.get(key)
+            if series is None or series.expires_ms < append_ms:
+                series = subject.open_series(counter, key)
+            window = series.window
+            last_before = window.last
+            window.add(time_ms, values)
+            if expires_ms > series.expires_ms:
+                series.expires_ms = expires_ms
+            for span in counter.spans:
+                if time_ms > last_before - span.timespan_ms:
+                    _evaluate(series, span, group, excesses, straggler=False)
+                    continue
+                # Late for these rules: a log that comes late is still a burst, with an `L` of its own.
+                counters["late"] += 1
+                key = (counter.window_key, group, span.timespan_ms)
+                stragglers = all_series.get(key)
+                if stragglers is None or stragglers.expires_ms < append_ms:
+                    stragglers = subject.open_series(counter, key)
+                if time_ms <= stragglers.window.last - span.timespan_ms:
+                    counters["lost_late"] += 1
+                    continue
+                stragglers.window.add(time_ms, values)
+                if expires_ms > stragglers.expires_ms:
+                    stragglers.expires_ms = expires_ms
+                _evaluate(stragglers, span, group, excesses, straggler=True)
+    return excesses
+
+
+def patients_read(row: Row) -> Sequence[tuple[str, str | None]]:
+    """Return the (patient, tenant) pairs that a row read with success.
+
+    The row's own tenant stands where a pair has none. Raises TypeError where the row is malformed.
+    """
+    pairs = row[PATIENTS]
+    if not pairs or not 200 <= row[STATUS] < 300:  # noqa: PLR2004 - HTTP's successes
+        return ()
+    tenant = row[TENANT]
+    read = []
+    for patient, own in pairs:
+        if patient.__class__ is not str:
+            msg = "a row with a patient of a wrong type"
+            raise TypeError(msg)
+        read.append((patient, tenant if own is None else own))
+    return read
+
+
+def _evaluate(
+    series: Series, span: Span, group: tuple[Value, ...], excesses: list[Excess], *, straggler: bool
+) -> None:
+    """Evaluate the rules of one timespan; note those that hold and whose latch was open."""
+    window = series.window
+    timespan_ms = span.timespan_ms
+    for planned in span.rules:
+        if window.reached(planned.threshold, timespan_ms):
+            last = window.last
+            shut = series.latches.get(planned.latch)
+            series.latches[planned.latch] = last
+            if shut is None or last - shut > timespan_ms:
+                first = window.nth_latest(planned.threshold)
+                excesses.append(Excess(planned, group, straggler, last, first))

@@ -1,0 +1,341 @@
+"""Judges the rows of one routed partition: windows, latches, incidents, findings.
+
+Synchronous and pure: the same log gives the same findings, byte for byte, whatever the bounds of its
+records in chunks, the points where state was saved and restored, and what was delivered again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from monitor.core.counting import count, patients_read
+from monitor.core.coverage import Marks
+from monitor.core.events import (
+    AXIS,
+    AXIS_PRINCIPAL,
+    KIND,
+    OFFSET,
+    STATUS,
+    STATUS_FINDING,
+    STATUS_VALUE,
+    STATUS_VERSION,
+    SUBJECT,
+    TIME,
+    CredentialStatus,
+    RowKind,
+    SourceId,
+)
+from monitor.core.findings import Place, finding, observation
+from monitor.core.incident import REFUSALS, Incident
+from monitor.core.plan import Plan
+from monitor.core.subject import Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from monitor.core.conditions import CompilePattern
+    from monitor.core.events import Row, RowsRecord, RulesRecord
+    from monitor.core.findings import Excess
+
+SubjectKey = tuple[str, str]
+
+#: What is counted: rows applied; rows that an earlier record covered; records after a hole; events
+#: too old for any rule; events late for a window (by window) and late for its stragglers too; event
+#: times ahead of append time; rows that a recovered subject already holds; rows whose judging failed;
+#: rule sets that could not be read.
+COUNTERS: Final = (
+    "applied",
+    "duplicates",
+    "gaps",
+    "too_late",
+    "late",
+    "lost_late",
+    "clamped",
+    "replay_skipped",
+    "internal",
+    "rules_refused",
+)
+
+_EVENT: Final = RowKind.EVENT.value
+_STATUS: Final = RowKind.STATUS.value
+_STATUSES: Final = frozenset(status.value for status in CredentialStatus)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One row whose judging raised an exception, named by its type only: the text may hold data."""
+
+    source: SourceId
+    offset: int
+    error: str
+
+
+def _no_counts() -> dict[str, int]:
+    return dict.fromkeys(COUNTERS, 0)
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """What happened since the outcomes were last taken."""
+
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    observations: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+    counters: dict[str, int] = field(default_factory=_no_counts)
+
+
+class Detector:
+    """The state of one routed partition.
+
+    To recover: `restore_rules`, then `restore_subject` for each subject, `marks.restore`, and apply
+    the log again from the position committed. Times are epoch milliseconds; `append_ms` is the append
+    time that Kafka gave the routed record.
+    """
+
+    def __init__(self, partition: int, *, allowed_lateness_ms: int, compile_pattern: CompilePattern) -> None:
+        self.marks = Marks()
+        self._partition = partition
+        self._allowed_lateness_ms = allowed_lateness_ms
+        self._compile_pattern = compile_pattern
+        self._plan = Plan.empty(allowed_lateness_ms=allowed_lateness_ms, compile_pattern=compile_pattern)
+        self._subjects: dict[SubjectKey, Subject] = {}
+        self._dirty: list[Subject] = []
+        self._sweep: Iterator[Subject] = iter(())
+        self._offset = -1
+        self._outcomes = Outcomes()
+
+    def __repr__(self) -> str:
+        return f"Detector({self._partition}, {len(self._subjects)} subjects)"
+
+    # Rules
+
+    @property
+    def rules_version(self) -> int:
+        """The version of the rule set in force, -1 before the first."""
+        return self._plan.record.version
+
+    @property
+    def rules_record(self) -> RulesRecord:
+        """The rule set in force, as it was activated."""
+        return self._plan.record
+
+    def activate(self, record: RulesRecord, append_ms: int) -> bool:
+        """Put a rule set in force from the next row on; return False where the old one stays.
+
+        Only a higher version takes effect. One that cannot be read changes nothing and is counted.
+        """
+        if record.version <= self._plan.record.version:
+            return False
+        try:
+            plan = Plan(
+                record,
+                allowed_lateness_ms=self._allowed_lateness_ms,
+                compile_pattern=self._compile_pattern,
+                activated_ms=append_ms,
+                before=self._plan,
+            )
+        except Exception:  # noqa: BLE001 - a bad set must not stop detection by the one before
+            self._outcomes.counters["rules_refused"] += 1
+            return False
+        self._plan = plan
+        return True
+
+    def snapshot_rules(self) -> list[Any]:
+        """Return the rule set in force and its history in a plain form."""
+        return self._plan.snapshot()
+
+    def restore_rules(self, plain: Sequence[Any]) -> None:
+        """Put the rule set of a snapshot in force; raises InvariantError where it is not readable."""
+        self._plan = Plan.restore(
+            plain, allowed_lateness_ms=self._allowed_lateness_ms, compile_pattern=self._compile_pattern
+        )
+
+    # Subjects
+
+    @property
+    def subject_count(self) -> int:
+        """How many subjects are held."""
+        return len(self._subjects)
+
+    def take_dirty(self) -> list[SubjectKey]:
+        """Return the subjects that changed since the last call, in the order they first did."""
+        dirty, self._dirty = self._dirty, []
+        keys = []
+        for subject in dirty:
+            # One that was freed meanwhile is no longer dirty.
+            if subject.dirty:
+                subject.dirty = False
+                keys.append((subject.axis, subject.name))
+        return keys
+
+    def snapshot_subject(self, key: SubjectKey) -> list[Any]:
+        """Return a subject in a plain form."""
+        return self._subjects[key].snapshot()
+
+    def restore_subject(self, key: SubjectKey, stamp: int, plain: Sequence[Any] | None) -> None:
+        """Take a subject as it was after the routed offset `stamp`; None says that it was freed.
+
+        Its rows at offsets up to `stamp`, as recovered, are then skipped: the state holds them. Raises
+        InvariantError for a form that this code does not read.
+        """
+        axis, name = key
+        if plain is None:
+            subject = Subject(axis, name, self._plan.record.version)
+            subject.recovered = stamp
+        else:
+            subject = Subject.restore(axis, name, stamp, plain)
+        self._subjects[axis, name] = subject
+
+    def sweep(self, append_ms: int, limit: int) -> list[SubjectKey]:
+        """Free subjects that no longer matter; look at `limit` of them at most and return those freed.
+
+        Successive calls go round all subjects. When, or whether, a subject is freed changes no result.
+        """
+        freed = []
+        for _ in range(limit):
+            subject = next(self._sweep, None)
+            if subject is None:
+                self._sweep = iter(list(self._subjects.values()))
+                break
+            key = subject.axis, subject.name
+            if self._subjects.get(key) is not subject:
+                continue
+            if subject.recovered >= self._offset:
+                # Rows that it holds are still to come again: without it they would count twice.
+                continue
+            if subject.expired(append_ms):
+                del self._subjects[key]
+                subject.dirty = False
+                freed.append(key)
+            else:
+                subject.prune(append_ms)
+        return freed
+
+    # Rows
+
+    def apply(self, record: RowsRecord, offset: int, append_ms: int) -> None:
+        """Judge the rows of the routed record at `offset`.
+
+        A row whose judging fails is reported in the outcomes and changes nothing; the others count.
+        """
+        counters = self._outcomes.counters
+        prior = self.marks.admit(record)
+        if prior is None:
+            counters["gaps"] += 1
+            return
+        self._offset = offset
+        place = Place(record.source, self._partition, offset, append_ms)
+        applied = duplicates = 0
+        for row in record.rows:
+            try:
+                if row[OFFSET] <= prior:
+                    duplicates += 1
+                    continue
+                if row[KIND] == _EVENT:
+                    self._event(row, place)
+                else:
+                    self._status(row, place)
+                applied += 1
+            except Exception as error:  # noqa: BLE001 - one crafted row must not stop the others
+                counters["internal"] += 1
+                at = row[OFFSET] if row and isinstance(row[OFFSET], int) else record.last
+                self._outcomes.failed.append(Failure(record.source, at, type(error).__name__))
+        counters["applied"] += applied
+        counters["duplicates"] += duplicates
+
+    def take_outcomes(self) -> Outcomes:
+        """Return what happened since the last call."""
+        outcomes, self._outcomes = self._outcomes, Outcomes()
+        return outcomes
+
+    def _event(self, row: Row, place: Place) -> None:  # noqa: C901, PLR0912 - the hot path, in one piece
+        # First everything that may raise, then everything that changes state.
+        counters, plan, append_ms = self._outcomes.counters, self._plan, place.append_ms
+        axis, name, time_ms, http_status = row[AXIS], row[SUBJECT], row[TIME], row[STATUS]
+        if time_ms.__class__ is not int or http_status.__class__ is not int or name.__class__ is not str:
+            msg = "a row with a time, a status or a subject of a wrong type"
+            raise TypeError(msg)
+        axis_plan = plan.axes.get(axis)
+        if axis_plan is None:
+            return
+        if time_ms > append_ms:
+            # A clock that runs ahead must not push `L` away and blind a rule.
+            counters["clamped"] += 1
+            time_ms = append_ms
+        if time_ms < append_ms - plan.horizon_ms or time_ms < plan.floor_ms:
+            counters["too_late"] += 1
+            return
+        work = [(counter, counter.read(row)) for counter in axis_plan.select(row)]
+        read = patients_read(row) if axis == AXIS_PRINCIPAL else ()
+        subject = self._subjects.get((axis, name))
+        if subject is not None and place.offset <= subject.recovered:
+            counters["replay_skipped"] += 1
+            return
+        if subject is None or (subject.expires_ms < append_ms and subject.expired(append_ms)):
+            if not work and not read:
+                return
+            subject = self._open((axis, name))
+
+        incident, told = subject.incident, None
+        excesses: Sequence[Excess]
+        if incident is not None and not incident.active:
+            told = incident.seen(http_status, time_ms)
+        if incident is None or incident.active or http_status not in REFUSALS:
+            excesses = count(subject, plan, work, read, time_ms, append_ms, counters)
+        else:
+            excesses = ()  # the monitor's own refusals do not enter windows
+        self._touch(subject, time_ms)
+        if told is not None and incident is not None:
+            self._outcomes.observations.append(observation(told, place, subject, incident, time_ms))
+        for excess in excesses:
+            found = finding(place, row, subject, excess)
+            self._outcomes.findings.append(found)
+            if axis == AXIS_PRINCIPAL:
+                if subject.incident is None:
+                    subject.incident = Incident()
+                subject.incident.found(found["id"], excess.first_ms)
+
+    def _status(self, row: Row, place: Place) -> None:
+        key = row[AXIS], row[SUBJECT]
+        version, status, answered, at_ms = (
+            row[STATUS_VERSION],
+            row[STATUS_VALUE],
+            row[STATUS_FINDING],
+            row[TIME],
+        )
+        if row[KIND] != _STATUS or status not in _STATUSES or not isinstance(at_ms, int):
+            msg = "a row of an unknown kind, or of an unknown status"
+            raise ValueError(msg)
+        if not isinstance(version, int):
+            msg = "a status of a wrong version"
+            raise TypeError(msg)
+        subject = self._subjects.get(key)
+        if subject is not None and place.offset <= subject.recovered:
+            self._outcomes.counters["replay_skipped"] += 1
+            return
+        if subject is None or subject.expired(place.append_ms):
+            subject = self._open(key)
+        incident = subject.incident
+        if incident is None:
+            incident = subject.incident = Incident()
+        if version > incident.version:
+            incident.change(version, status, answered, at_ms)
+            if incident.active:
+                subject.reopen()
+            self._touch(subject, at_ms)
+
+    def _open(self, key: SubjectKey) -> Subject:
+        expired = self._subjects.get(key)
+        if expired is not None:
+            expired.dirty = False
+        subject = self._subjects[key] = Subject(*key, self._plan.record.version)
+        return subject
+
+    def _touch(self, subject: Subject, time_ms: int) -> None:
+        expires_ms = time_ms + self._plan.keep_ms
+        if expires_ms > subject.expires_ms:
+            subject.expires_ms = expires_ms
+        if not subject.dirty:
+            subject.dirty = True
+            self._dirty.append(subject)

@@ -1,0 +1,178 @@
+"""What follows a finding in a credential's state: whom it read, what leaked, the first refusal.
+
+A credential keeps the patients it read last, with the tenant of each, whatever its rules; findings
+and incidents count among them. An incident is *open* from the status row that refuses the credential
+until the one that makes it active again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from monitor.core.events import CredentialStatus
+from monitor.core.windows import NEVER, ValueCountWindow, restore_window
+from monitor.errors import InvariantError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Patients that each credential remembers; where there were more, counts say "at least".
+REMEMBERED_PATIENTS: Final = 1_000
+#: Findings that each credential remembers until a status answers one.
+_REMEMBERED_FINDINGS: Final = 16
+REFUSALS: Final = frozenset({401, 403, 429})
+
+_ACTIVE: Final = CredentialStatus.ACTIVE.value
+
+
+class PatientHistory:
+    """The patients that a credential read with success, each with its latest time and tenant."""
+
+    __slots__ = ("_tenants", "_window")
+
+    def __init__(self) -> None:
+        self._window = ValueCountWindow(REMEMBERED_PATIENTS)
+        self._tenants: dict[str, str | None] = {}
+
+    def add(self, time_ms: int, read: Sequence[tuple[str, str | None]]) -> None:
+        """Remember the (patient, tenant) pairs of one event."""
+        tenants = self._tenants
+        for patient, tenant in read:
+            # Remove and set again: the key is then the same object as in the window.
+            tenants.pop(patient, None)
+            tenants[patient] = tenant
+        self._window.add(time_ms, [patient for patient, _ in read])
+        if len(tenants) > 2 * REMEMBERED_PATIENTS:
+            self._forget()
+
+    def count_after(self, after_ms: int) -> tuple[int, bool, int]:
+        """Return (patients, whether there were more, tenants) read after a time (exclusive)."""
+        window = self._window
+        patients = window.values_after(after_ms)
+        tenants = {self._tenants[str(patient)] for patient in patients} - {None}
+        return len(patients), window.lost > after_ms, len(tenants)
+
+    def snapshot(self) -> list[Any]:
+        """Return a plain form that `restore` reads."""
+        self._forget()
+        return [self._window.snapshot(), list(self._tenants.items())]
+
+    @classmethod
+    def restore(cls, plain: Sequence[Any]) -> PatientHistory:
+        """Return the history of a plain form; raises InvariantError where it is not one."""
+        window = restore_window(plain[0])
+        if not isinstance(window, ValueCountWindow):
+            msg = "a history of patients holds no values"
+            raise InvariantError(msg)
+        history = cls()
+        history._window = window
+        history._tenants = dict(plain[1])
+        return history
+
+    def _forget(self) -> None:
+        """Drop the tenants of patients that the window dropped, unless there are none."""
+        if len(self._tenants) > len(self._window):
+            kept = set(self._window.values_after(NEVER))
+            self._tenants = {patient: of for patient, of in self._tenants.items() if patient in kept}
+
+
+class Incident:
+    """The status of one credential, and what happened since it was last changed.
+
+    `leaked` counts successes after the credential stopped being active; `refused` tells whether a
+    refusal was seen since the latest status.
+    """
+
+    __slots__ = (
+        "_findings",
+        "finding",
+        "leaked",
+        "refused",
+        "since_ms",
+        "start_ms",
+        "status",
+        "version",
+    )
+
+    def __init__(self) -> None:
+        self.status: str = _ACTIVE
+        self.version = 0
+        #: The finding that the status answers, and the time of its window's first event.
+        self.finding: str | None = None
+        self.start_ms = NEVER
+        #: When the credential stopped being active.
+        self.since_ms = NEVER
+        self.leaked = 0
+        self.refused = False
+        self._findings: dict[str, int] = {}
+
+    @property
+    def active(self) -> bool:
+        """Whether the credential may be used."""
+        return self.status == _ACTIVE
+
+    def found(self, finding: str, first_ms: int) -> None:
+        """Remember a finding, and the time of its window's first event, until a status answers it."""
+        self._findings[finding] = first_ms
+        if len(self._findings) > _REMEMBERED_FINDINGS:
+            del self._findings[next(iter(self._findings))]
+
+    def change(self, version: int, status: str, finding: str | None, at_ms: int) -> None:
+        """Take a newer status, decided at `at_ms`."""
+        was_active = self.active
+        self.version, self.status, self.refused = version, status, False
+        if status == _ACTIVE:
+            self.finding, self.start_ms, self.since_ms, self.leaked = None, NEVER, NEVER, 0
+            self._findings.clear()
+        elif was_active:
+            self.finding = finding if finding is not None else next(reversed(self._findings), None)
+            self.start_ms = self._findings.get(self.finding or "", at_ms)
+            self.since_ms, self.leaked = at_ms, 0
+
+    def seen(self, http_status: int, time_ms: int) -> str | None:
+        """Take a request made while the credential is refused; return what to tell of it.
+
+        ``leaked`` for the 1st, 2nd, 4th, 8th… success after the change, ``refused`` for the first
+        refusal after it; else None. Requests from before the change say nothing.
+        """
+        if time_ms <= self.since_ms:
+            return None
+        if http_status in REFUSALS:
+            if self.refused:
+                return None
+            self.refused = True
+            return "refused"
+        if 200 <= http_status < 300:  # noqa: PLR2004 - HTTP's successes
+            self.leaked += 1
+            return None if self.leaked & (self.leaked - 1) else "leaked"
+        return None
+
+    def snapshot(self) -> list[Any]:
+        """Return a plain form that `restore` reads."""
+        return [
+            self.status,
+            self.version,
+            self.finding,
+            self.start_ms,
+            self.since_ms,
+            self.leaked,
+            self.refused,
+            list(self._findings.items()),
+        ]
+
+    @classmethod
+    def restore(cls, plain: Sequence[Any]) -> Incident:
+        """Return the incident of a plain form."""
+        incident = cls()
+        (
+            incident.status,
+            incident.version,
+            incident.finding,
+            incident.start_ms,
+            incident.since_ms,
+            incident.leaked,
+            incident.refused,
+            findings,
+        ) = plain
+        incident._findings = dict(findings)
+        return incident

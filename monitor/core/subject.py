@@ -1,0 +1,149 @@
+"""What a routed partition holds for one subject: its windows and latches, its history, its status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from monitor.core.incident import Incident, PatientHistory
+from monitor.core.windows import NEVER, restore_window
+from monitor.errors import InvariantError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from monitor.core.plan import Counter, Plan, SeriesKey
+    from monitor.core.windows import Window
+
+_FORMAT: Final = 1
+#: Offset of a subject that was not recovered: every row is newer.
+_NOT_RECOVERED: Final = -1
+
+
+class Series:
+    """One window of a subject, with the latches of the rules that look at it.
+
+    A latch is shut where it has an entry: `L` of the last evaluation that was true.
+    """
+
+    __slots__ = ("born", "expires_ms", "latches", "window")
+
+    def __init__(self, born: int, window: Window) -> None:
+        self.born = born
+        self.window = window
+        #: Append time after which nothing in here can change a result.
+        self.expires_ms = NEVER
+        self.latches: dict[str, int] = {}
+
+
+class Subject:
+    """All state of one (axis, subject).
+
+    `recovered` is the routed offset up to which a restored state already holds the log. Whether the
+    state has expired is decided by the log alone (`expires_ms` against the append time of the next
+    row), so it does not matter when, or whether, its memory is freed.
+    """
+
+    __slots__ = (
+        "axis",
+        "dirty",
+        "epoch",
+        "expires_ms",
+        "history",
+        "incident",
+        "name",
+        "recovered",
+        "series",
+    )
+
+    def __init__(self, axis: str, name: str, epoch: int) -> None:
+        self.axis = axis
+        self.name = name
+        #: Version of the rule set that the series were last brought in line with.
+        self.epoch = epoch
+        self.recovered = _NOT_RECOVERED
+        self.expires_ms = NEVER
+        self.dirty = False
+        self.series: dict[SeriesKey, Series] = {}
+        self.history: PatientHistory | None = None
+        self.incident: Incident | None = None
+
+    def __repr__(self) -> str:
+        return f"Subject({self.axis})"
+
+    def expired(self, append_ms: int) -> bool:
+        """Return whether the state no longer counts at an append time.
+
+        A credential whose status was ever changed keeps it: a repeated, older status must not pass
+        for news.
+        """
+        incident = self.incident
+        return self.expires_ms < append_ms and (incident is None or incident.version == 0)
+
+    def adopt(self, plan: Plan) -> None:
+        """Bring the series in line with a rule set: windows of what is still counted stay."""
+        if self.epoch == plan.record.version:
+            return
+        self.epoch = plan.record.version
+        for key, series in list(self.series.items()):
+            counter = plan.counters.get(key[0])
+            capacity = counter.capacity_of(key[2]) if counter is not None else 0
+            if counter is None or counter.born != series.born or not capacity:
+                del self.series[key]
+                continue
+            series.window.resize(capacity)
+            for latch in series.latches.keys() - plan.latches:
+                del series.latches[latch]
+
+    def open_series(self, counter: Counter, key: SeriesKey) -> Series:
+        """Return a new, empty series in the place of `key`."""
+        series = self.series[key] = Series(counter.born, counter.new_window(key[2]))
+        return series
+
+    def reopen(self) -> None:
+        """Open every latch."""
+        for series in self.series.values():
+            series.latches.clear()
+
+    def prune(self, append_ms: int) -> None:
+        """Free series that have expired; it changes no result."""
+        dead = [key for key, series in self.series.items() if series.expires_ms < append_ms]
+        for key in dead:
+            del self.series[key]
+
+    def snapshot(self) -> list[Any]:
+        """Return a plain form that `restore` reads."""
+        return [
+            _FORMAT,
+            self.epoch,
+            self.expires_ms,
+            [
+                [*key, series.born, series.expires_ms, series.window.snapshot(), list(series.latches.items())]
+                for key, series in self.series.items()
+            ],
+            None if self.history is None else self.history.snapshot(),
+            None if self.incident is None else self.incident.snapshot(),
+        ]
+
+    @classmethod
+    def restore(cls, axis: str, name: str, stamp: int, plain: Sequence[Any]) -> Subject:
+        """Return the subject of a plain form, recovered up to the routed offset `stamp`.
+
+        Raises InvariantError for a form that this code does not read.
+        """
+        version, epoch, expires_ms, all_series, history, incident = plain
+        if version != _FORMAT:
+            msg = f"subject snapshot of version {version!r}: this monitor reads {_FORMAT}"
+            raise InvariantError(msg)
+        subject = cls(axis, name, epoch)
+        subject.recovered = stamp
+        subject.expires_ms = expires_ms
+        for window_key, group, timespan_ms, born, series_expires_ms, window, latches in all_series:
+            series = Series(born, restore_window(window))
+            series.expires_ms = series_expires_ms
+            series.latches = dict(latches)
+            subject.series[window_key, tuple(group), timespan_ms] = series
+        if history is not None:
+            subject.history = PatientHistory.restore(history)
+        if incident is not None:
+            subject.incident = Incident.restore(incident)
+        return subject

@@ -1,0 +1,173 @@
+"""From events to routed rows: one per axis and subject, with pseudonyms for raw ids."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from monitor.core.events import AXIS_PATIENT, AXIS_PRINCIPAL, RowKind
+from monitor.core.rules import AllOf, AnyOf, Match, Negation
+from monitor.intake.pseudonym import Pseudonyms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from monitor.core.events import Row
+    from monitor.core.rules import Condition, RuleSet
+    from monitor.intake.event import Event
+    from monitor.intake.keys import Keys
+
+_EVENT: Final = int(RowKind.EVENT)
+#: Axes whose subjects are made up by whoever sends requests: only what was really read counts.
+_READ_ONLY_AXES: Final = frozenset({"object", "tenant"})
+_IPV6_PREFIX: Final = 64
+_CACHED_ADDRESSES: Final = 65_536
+
+
+class EventRouter:
+    """Turns the events of one source offset into (partition, row) pairs.
+
+    There is always a row for the credential (where one was authenticated), because incidents
+    follow it whatever the rules are; patients and the other `axes` get rows where a rule needs
+    them. `keep_client_ip` (see `compares_client_ip`) leaves addresses readable in rows.
+    """
+
+    def __init__(self, axes: tuple[str, ...], keys: Keys, partitions: int, *, keep_client_ip: bool) -> None:
+        pseudonyms = Pseudonyms(keys)
+        self._patient = pseudonyms.patient
+        self._object = pseudonyms.object
+        self._of_address = pseudonyms.client_ip
+        self._address = _addresses(None if keep_client_ip else pseudonyms.client_ip)
+        self._principal_partition = keys.partitioner(AXIS_PRINCIPAL, partitions)
+        self._patient_partition = keys.partitioner(AXIS_PATIENT, partitions) if AXIS_PATIENT in axes else None
+        self._others = tuple(
+            (axis, keys.partitioner(axis, partitions))
+            for axis in sorted(set(axes) - {AXIS_PRINCIPAL, AXIS_PATIENT})
+        )
+
+    def route(self, events: Sequence[Event], offset: int) -> list[tuple[int, Row]]:
+        """Return the rows of the events at one source offset, and the partition of each."""
+        routed: list[tuple[int, Row]] = []
+        for event in events:
+            self._route(event, offset, routed)
+        return routed
+
+    def _route(self, event: Event, offset: int, routed: list[tuple[int, Row]]) -> None:
+        principal = event.principal
+        if principal is None and not self._others:
+            return
+        pseudonym = self._patient
+        raw_object, raw_address = event.object, event.client_ip
+        pairs = tuple([(pseudonym(patient), tenant) for patient, tenant in event.patients])
+        before: tuple[Any, ...] = (
+            event.time_ms,
+            event.event_id,
+            event.realm,
+            principal,
+            event.principal_kind,
+            None if raw_object is None else self._object(raw_object),
+        )
+        after: tuple[Any, ...] = (
+            event.tenant,
+            None if raw_address is None else self._address(raw_address),
+            event.method,
+            event.route,
+            event.status,
+            event.bytes,
+            event.records,
+            event.gateway,
+        )
+        read = 200 <= event.status < 300  # noqa: PLR2004 - the range of HTTP's successes
+        if principal is not None:
+            subject = f"{event.realm}/{principal}"  # credential_subject, without the call
+            row = (offset, _EVENT, AXIS_PRINCIPAL, subject, *before, pairs, *after)
+            routed.append((self._principal_partition(subject), row))
+            partition_of = self._patient_partition
+            if read and partition_of is not None:
+                for raw, own in _by_patient(event.patients, pairs):
+                    row = (offset, _EVENT, AXIS_PATIENT, own[0][0], *before, own, *after)
+                    routed.append((partition_of(raw), row))
+        for axis, partition_of in self._others:
+            if read or axis not in _READ_ONLY_AXES:
+                for raw, subject, own in self._subjects(axis, event, pairs):
+                    row = (offset, _EVENT, axis, subject, *before, own, *after)
+                    routed.append((partition_of(raw), row))
+
+    def _subjects(
+        self, axis: str, event: Event, pairs: tuple[tuple[str, str | None], ...]
+    ) -> Iterable[tuple[str, str, tuple[tuple[str, str | None], ...]]]:
+        """Yield (raw subject, subject, patients) of an axis other than principal and patient."""
+        if axis == "tenant":
+            tenants = dict.fromkeys((event.tenant, *(tenant for _, tenant in pairs)))
+            for tenant in tenants:
+                if tenant is not None:
+                    yield tenant, tenant, tuple(pair for pair in pairs if pair[1] == tenant)
+        elif axis == "object":
+            if event.object is not None:
+                yield event.object, self._object(event.object), pairs
+        elif axis == "client_ip":
+            network = None if event.client_ip is None else network_of(event.client_ip)
+            if network is not None:
+                yield network, self._of_address(network), pairs
+        else:
+            value = getattr(event, axis)
+            if value is not None:
+                yield str(value), str(value), pairs
+
+
+def compares_client_ip(rule_set: RuleSet) -> bool:
+    """Return whether a rule looks into client addresses, so that rows must keep them readable."""
+    return any(_compares_client_ip(rule.condition) for rule in rule_set.rules)
+
+
+@lru_cache(_CACHED_ADDRESSES)
+def network_of(text: str) -> str | None:
+    """Return what stands for a client address: IPv4 as it is, of IPv6 the /64 network's address.
+
+    A subscriber has at least a /64, so single IPv6 addresses are made up at will. A port is taken
+    off; a text that is no address (a client may write X-Forwarded-For) gives None.
+    """
+    host, colon, port = text.rpartition(":")
+    if colon and port.isdigit() and (host.startswith("[") or ":" not in host):
+        text = host
+    try:
+        address = ipaddress.ip_address(text.strip("[]").partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((int(address), _IPV6_PREFIX), strict=False).network_address)
+
+
+def _addresses(pseudonym: Callable[[str], str] | None) -> Callable[[str], str | None]:
+    @lru_cache(_CACHED_ADDRESSES)
+    def column(text: str) -> str | None:
+        network = network_of(text)
+        return network if network is None or pseudonym is None else pseudonym(network)
+
+    return column
+
+
+def _by_patient(
+    raw: tuple[tuple[str, str | None], ...], pairs: tuple[tuple[str, str | None], ...]
+) -> Iterable[tuple[str, tuple[tuple[str, str | None], ...]]]:
+    """Yield each different patient, raw, with its pseudonymised (patient, tenant) pairs."""
+    if len(pairs) <= 1:
+        return [(raw[0][0], pairs)] if pairs else ()
+    own: dict[str, tuple[tuple[str, str | None], ...]] = {}
+    for (patient, _), pair in zip(raw, pairs, strict=True):
+        own[patient] = (*own.get(patient, ()), pair)
+    return own.items()
+
+
+def _compares_client_ip(condition: Condition) -> bool:
+    match condition:
+        case Match():
+            return condition.field == "client_ip" and condition.operator != "exists"
+        case AllOf() | AnyOf():
+            return any(_compares_client_ip(part) for part in condition.parts)
+        case Negation():
+            return _compares_client_ip(condition.part)

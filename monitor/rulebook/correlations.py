@@ -1,0 +1,294 @@
+"""Sigma correlation rules, with our `response`, → the core's rules."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
+
+from sigma.correlations import (
+    SigmaCorrelationCondition,
+    SigmaCorrelationConditionOperator,
+    SigmaCorrelationTimespan,
+    SigmaCorrelationType,
+)
+
+from monitor.core.events import AXIS_PRINCIPAL, FIELDS
+from monitor.core.rules import Action, AnyOf, Mode, Rule, RuleKind, rule_revision
+from monitor.rulebook.detections import UnsupportedError, unknown_field
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sigma.correlations import SigmaCorrelationRule
+
+    from monitor.core.rules import Condition
+    from monitor.errors import Fault
+    from monitor.rulebook.documents import Document
+
+MAX_THRESHOLD: Final = 100_000
+MAX_TIMESPAN_SECONDS: Final = 30 * 86_400
+MIN_TTL_SECONDS: Final = 60
+MAX_TTL_SECONDS: Final = 365 * 86_400
+CORRELATION_KEYS: Final = ("type", "rules", "group-by", "timespan", "condition")
+RESPONSE_KEYS: Final = ("action", "mode", "ttl")
+_WHY_NOT: Final = {
+    "aliases": "not needed: all events have the same field names",
+    "generate": "remove it: base rules never alert on their own",
+}
+_KINDS: Final[dict[SigmaCorrelationType, RuleKind]] = {
+    SigmaCorrelationType.EVENT_COUNT: "event_count",
+    SigmaCorrelationType.VALUE_COUNT: "value_count",
+}
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_duration = re.compile(r"([0-9]{1,9})([smhd])\Z").match
+
+
+def check_shape(document: Document) -> list[Fault]:
+    """Return the faults of a correlation that pySigma passes over or stops at."""
+    correlation = document.value["correlation"]
+    if not isinstance(correlation, dict):
+        return [document.fault(("correlation",), "expected a mapping")]
+    faults = []
+    for key in correlation:
+        if key not in CORRELATION_KEYS:
+            remedy = _WHY_NOT.get(key, f"keys are: {', '.join(CORRELATION_KEYS)}")
+            faults.append(document.fault(("correlation", key), f"{key!r} is not supported", remedy))
+    return faults
+
+
+def readable_part(correlation: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a correlation that pySigma can be given: it trusts types."""
+    return {
+        key: value
+        for key, value in correlation.items()
+        if key in CORRELATION_KEYS and (key != "type" or isinstance(value, str))
+    }
+
+
+def read_rule(
+    document: Document,
+    sigma: SigmaCorrelationRule,
+    conditions: Mapping[str, Condition | None],
+    faults: list[Fault],
+    *,
+    sound: bool,
+) -> Rule | None:
+    """Return the rule of a correlation, or None with its faults added.
+
+    `sound` is False where the document has other faults already. `conditions` holds each base rule's condition by its name and by its id; None stands for a
+    base rule that has faults of its own.
+    """
+    reading = _Reading(document, sigma, conditions)
+    rule = reading.rule(sound=sound)
+    faults += reading.faults
+    return None if reading.faults else rule
+
+
+class _Reading:
+    """One correlation rule on its way to the core's form."""
+
+    def __init__(
+        self,
+        document: Document,
+        sigma: SigmaCorrelationRule,
+        conditions: Mapping[str, Condition | None],
+    ) -> None:
+        self.document = document
+        self.sigma = sigma
+        self.conditions = conditions
+        self.faults: list[Fault] = []
+
+    def rule(self, *, sound: bool) -> Rule | None:
+        """Note the faults of all parts, and return the rule where there are none."""
+        kind = self.part(("correlation", "type"), self.kind)
+        condition = self.part(("correlation", "rules"), self.condition)
+        group_by = self.part(("correlation", "group-by"), self.group_by)
+        timespan_ms = self.part(("correlation", "timespan"), self.timespan_ms)
+        threshold = self.part(("correlation", "condition"), self.threshold)
+        counted = self.part(("correlation", "condition", "field"), lambda: self.counted(kind, group_by or ()))
+        action, mode, ttl_ms = self.response(group_by or ())
+        if not sound or self.faults or condition is None:
+            return None
+        sigma = self.sigma
+        rule = Rule(
+            id=str(sigma.id),
+            title=sigma.title,
+            kind=kind,
+            condition=condition,
+            group_by=group_by,
+            timespan_ms=timespan_ms,
+            threshold=threshold,
+            counted=counted,
+            level=sigma.level.name.lower() if sigma.level is not None else "medium",
+            action=action,
+            mode=mode,
+            ttl_ms=ttl_ms,
+            description=(sigma.description or "").strip(),
+            falsepositives=tuple(str(entry) for entry in sigma.falsepositives),
+            runbook=self.document.value.get("runbook", ""),
+        )
+        return replace(rule, revision=rule_revision(rule))
+
+    def part(self, path: tuple[str | int, ...], read: Callable[[], Any]) -> Any:
+        """Return what `read` does, or None with its fault noted."""
+        try:
+            return read()
+        except UnsupportedError as error:
+            self.faults.append(self.document.fault(path, error.problem, error.remedy))
+            return None
+
+    def kind(self) -> RuleKind | None:
+        kind = self.sigma.type
+        if not isinstance(kind, SigmaCorrelationType):
+            return None  # pySigma has reported it
+        if kind not in _KINDS:
+            remedy = f"types are: {', '.join(_KINDS.values())}"
+            raise UnsupportedError(f"the type {kind.name.lower()} is not supported", remedy)
+        return _KINDS[kind]
+
+    def condition(self) -> Condition | None:
+        """Return the condition of the base rules: an event counts where any of them matches."""
+        parts: list[Condition] = []
+        broken = False
+        for reference in self.sigma.rules or ():
+            name = str(reference.reference)
+            if name not in self.conditions:
+                known = ", ".join(sorted(key for key in self.conditions if "-" not in key))
+                raise UnsupportedError(f"no base rule {name!r}", f"base rules are: {known or 'none'}")
+            condition = self.conditions[name]
+            if condition is None:
+                broken = True
+            elif condition not in parts:
+                parts.append(condition)
+        if broken or not parts:
+            return None
+        return parts[0] if len(parts) == 1 else AnyOf(tuple(parts))
+
+    def group_by(self) -> tuple[str, ...]:
+        fields = self.sigma.group_by
+        if not isinstance(fields, list) or not fields:
+            remedy = "write group-by: [principal]; the first field is whom the rule is about"
+            raise UnsupportedError("a rule must say per what it counts", remedy)
+        for name in fields:
+            if name not in FIELDS:
+                raise unknown_field(name)
+        if len(set(fields)) != len(fields):
+            raise UnsupportedError("a field stands there twice")
+        if FIELDS[fields[0]] is int:
+            raise UnsupportedError(
+                f"{fields[0]} is a number, so it cannot be the first field",
+                "begin with whom the rule is about, such as principal or patient",
+            )
+        return tuple(fields)
+
+    def timespan_ms(self) -> int | None:
+        timespan = self.sigma.timespan
+        if not isinstance(timespan, SigmaCorrelationTimespan):
+            return None
+        if timespan.unit not in _SECONDS:
+            raise UnsupportedError(f"the unit {timespan.unit!r} is not supported", "units are: s, m, h, d")
+        if timespan.seconds > MAX_TIMESPAN_SECONDS:
+            raise UnsupportedError("longer than 30 days", "from 1s to 30d")
+        return timespan.seconds * 1000
+
+    def threshold(self) -> int | None:
+        condition = self.sigma.condition
+        correlation = self.document.value["correlation"]
+        if not isinstance(condition, SigmaCorrelationCondition) or not isinstance(
+            correlation.get("condition"), dict
+        ):
+            return None
+        operator, count = condition.op, condition.count
+        match operator:
+            case SigmaCorrelationConditionOperator.GTE | SigmaCorrelationConditionOperator.GT:
+                pass
+            case SigmaCorrelationConditionOperator.LT | SigmaCorrelationConditionOperator.LTE:
+                problem = "an event can only show that a count is reached, never that it stays below"
+                raise UnsupportedError(problem, "use gte or gt")
+            case _:
+                problem = "a count moves on with the next event, so a rule finds where it is reached"
+                raise UnsupportedError(problem, "use gte or gt")
+        written = correlation["condition"][operator.name.lower()]
+        if not isinstance(count, int) or not isinstance(written, int) or isinstance(written, bool):
+            raise UnsupportedError("the count must be a whole number")
+        if condition.percentile is not None:
+            raise UnsupportedError("percentile is not supported")
+        threshold = count + (operator is SigmaCorrelationConditionOperator.GT)
+        if not 1 <= threshold <= MAX_THRESHOLD:
+            raise UnsupportedError(
+                f"a threshold of {threshold}", f"gte takes 1 to {MAX_THRESHOLD}, and gt one less"
+            )
+        return threshold
+
+    def counted(self, kind: RuleKind | None, group_by: tuple[str, ...]) -> str | None:
+        condition = self.sigma.condition
+        field = getattr(condition, "fieldref", None)
+        if kind == "event_count" and field is not None:
+            raise UnsupportedError("event_count counts events, not a field", "use value_count")
+        if kind != "value_count" or field is None:
+            return None  # pySigma reports a value_count without a field
+        if not isinstance(field, str):
+            raise UnsupportedError("one field is counted", "write field: patient")
+        if field not in FIELDS:
+            raise unknown_field(field)
+        if field in group_by:
+            raise UnsupportedError(
+                f"the rule groups by {field}, so each group has one {field}", "count another field"
+            )
+        return field
+
+    def response(self, group_by: tuple[str, ...]) -> tuple[Action, Mode, int | None]:
+        """Return (action, mode, ttl in ms); without `response` a rule alerts."""
+        response = self.document.value.get("response")
+        if response is None and "response" not in self.document.value:
+            return "alert", "enforce", None
+        if not isinstance(response, dict):
+            self.part(("response",), lambda: _refuse("expected a mapping", _RESPONSE_REMEDY))
+            return "alert", "enforce", None
+        for key in response:
+            if key not in RESPONSE_KEYS:
+                self.part(("response", key), lambda: _refuse("not a key of response", _RESPONSE_REMEDY))
+        action = self.part(("response", "action"), lambda: _choice(response, "action", get_args(Action)))
+        if action in ("suspend", "revoke") and group_by and group_by[0] != AXIS_PRINCIPAL:
+            self.part(
+                ("response", "action"),
+                lambda: _refuse(
+                    f"a rule about a {group_by[0]} cannot {action} a credential",
+                    "group by principal first, or use action: alert",
+                ),
+            )
+        mode = "enforce"
+        if "mode" in response:
+            mode = self.part(("response", "mode"), lambda: _choice(response, "mode", get_args(Mode)))
+        ttl_ms = self.part(("response", "ttl"), lambda: _ttl_ms(response, action))
+        return cast("Action", action or "alert"), cast("Mode", mode or "enforce"), ttl_ms
+
+
+_RESPONSE_REMEDY: Final = "response: {action: alert|suspend|revoke, mode: enforce|shadow, ttl: 24h}"
+
+
+def _refuse(problem: str, remedy: str = "") -> None:
+    raise UnsupportedError(problem, remedy)
+
+
+def _choice(response: dict[str, Any], key: str, choices: tuple[str, ...]) -> str:
+    value = response.get(key)
+    if not isinstance(value, str) or value not in choices:
+        problem = "missing" if key not in response else "not one of its values"
+        raise UnsupportedError(problem, f"{key} is one of: {', '.join(choices)}")
+    return value
+
+
+def _ttl_ms(response: dict[str, Any], action: str | None) -> int | None:
+    if "ttl" not in response:
+        return None
+    if action == "revoke":
+        raise UnsupportedError("a revocation ends only by a person", "remove ttl, or use suspend")
+    if action == "alert":
+        raise UnsupportedError("an alert cuts nobody off, so nothing ends", "remove ttl")
+    found = _duration(response["ttl"]) if isinstance(response["ttl"], str) else None
+    seconds = int(found[1]) * _SECONDS[found[2]] if found else 0
+    if not MIN_TTL_SECONDS <= seconds <= MAX_TTL_SECONDS:
+        raise UnsupportedError("not a time from 1m to 365d", "such as 30m, 24h or 7d")
+    return seconds * 1000

@@ -1,0 +1,35 @@
+"""All settings: one YAML file, environment overrides, read strictly, all faults at once."""
+
+from monitor.settings.loading import load_settings, origin_of, setting_paths
+from monitor.settings.models import (
+    AuthzSettings,
+    DetectSettings,
+    KafkaSettings,
+    ObserveSettings,
+    PrivacySettings,
+    ResponseSettings,
+    Role,
+    RulesSettings,
+    Settings,
+    SourceSettings,
+    WebhookSettings,
+    WorkerSettings,
+)
+
+__all__ = [
+    "AuthzSettings",
+    "DetectSettings",
+    "KafkaSettings",
+    "ObserveSettings",
+    "PrivacySettings",
+    "ResponseSettings",
+    "Role",
+    "RulesSettings",
+    "Settings",
+    "SourceSettings",
+    "WebhookSettings",
+    "WorkerSettings",
+    "load_settings",
+    "origin_of",
+    "setting_paths",
+]

@@ -1,0 +1,209 @@
+"""What can be set, with its default; `docs` of each stand in deploy/monitor.yaml."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from monitor.settings.values import Address, Duration, Listen, split_servers
+
+Role = Literal["intake", "detect", "enforce"]
+_SERVER = r"^[^\s:,/]+:\d{1,5}$|^\[[0-9A-Fa-f:]+\]:\d{1,5}$"
+_NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+_TOPIC = r"^[A-Za-z0-9._-]{1,249}$"
+_REALM = r"^[A-Za-z0-9_.-]{1,64}$"
+_PREFIX = r"^[A-Za-z0-9._-]{0,180}$"
+
+Servers = Annotated[
+    list[Annotated[str, Field(pattern=_SERVER)]], NoDecode, BeforeValidator(split_servers)
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class KafkaSettings(_Section):
+    """How a cluster is reached, and what our own topics on it are called."""
+
+    broker: Literal["cluster", "embedded"] = "cluster"
+    bootstrap_servers: Servers = Field(min_length=1)
+    topic_prefix: str = Field("access-monitor.", pattern=_PREFIX)
+    group_prefix: str = Field("access-monitor.", pattern=_PREFIX)
+    client_id: str = Field("access-monitor", min_length=1)
+    partitions: int = Field(8, ge=1, le=1000)
+    replication_factor: int = Field(3, ge=1, le=9)
+    min_insync_replicas: int = Field(2, ge=1, le=9)
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    sasl_password_file: Path | None = None
+    ssl_ca_file: Path | None = None
+    ssl_certificate_file: Path | None = None
+    ssl_key_file: Path | None = None
+    ssl_key_password: SecretStr | None = None
+    session_timeout_seconds: float = Field(10.0, ge=1, le=300)
+    request_timeout_seconds: float = Field(30.0, ge=1, le=300)
+    connect_timeout_seconds: float = Field(60.0, ge=0, le=3600)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        wrong = []
+        sasl = self.security_protocol.startswith("SASL_")
+        if sasl and self.sasl_mechanism is None:
+            wrong.append("sasl_mechanism is needed with security_protocol SASL_*")
+        if self.sasl_mechanism is not None and not sasl:
+            wrong.append("sasl_mechanism has no effect unless security_protocol is SASL_*")
+        if self.sasl_password is not None and self.sasl_password_file is not None:
+            wrong.append("give either sasl_password or sasl_password_file, not both")
+        if sasl and (
+            not self.sasl_username or (self.sasl_password is None and self.sasl_password_file is None)
+        ):
+            wrong.append("sasl_username and sasl_password (or sasl_password_file) are needed")
+        if (self.ssl_certificate_file is None) != (self.ssl_key_file is None):
+            wrong.append("ssl_certificate_file and ssl_key_file belong together")
+        if self.ssl_ca_file is not None and not self.security_protocol.endswith("SSL"):
+            wrong.append("ssl_ca_file has no effect unless security_protocol is SSL or SASL_SSL")
+        if self.min_insync_replicas > self.replication_factor:
+            wrong.append("min_insync_replicas is larger than replication_factor")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+
+class SourceSettings(_Section):
+    """One topic that a gateway's events arrive in."""
+
+    name: str = Field(pattern=_NAME)
+    topic: str = Field(pattern=_TOPIC)
+    format: str = "canonical"
+    realm: str = Field(pattern=_REALM)
+    kafka: KafkaSettings | None = None
+
+
+class PrivacySettings(_Section):
+    """Pseudonyms, and what is kept of records that cannot be read."""
+
+    key_file: Path
+    keep_rejected_payload: bool = False
+
+
+class RulesSettings(_Section):
+    """Where rules are read from when they are published."""
+
+    paths: list[Path | Literal["pack:default"]] = Field(["pack:default"], min_length=1)
+
+
+class DetectSettings(_Section):
+    """How detection treats late events, and how often its state is made durable."""
+
+    allowed_lateness: Duration = timedelta(hours=1)
+    replay_budget: Duration = timedelta(seconds=3)
+    flush_interval: Duration = timedelta(seconds=30)
+
+
+class WebhookSettings(_Section):
+    """One receiver of Standard Webhooks calls."""
+
+    url: str = Field(pattern=r"^https?://[^\s]+$")
+    secret_file: Path
+    timeout: Duration = timedelta(seconds=10)
+
+
+class ResponseSettings(_Section):
+    """What follows a finding. `mode` is a ceiling over all rules."""
+
+    mode: Literal["shadow", "enforce"] = "shadow"
+    max_age: Duration = timedelta(minutes=15)
+    default_ttl: Duration = timedelta(hours=24)
+    webhooks: list[WebhookSettings] = []
+    retry_ceiling: Duration = timedelta(seconds=5)
+    give_up_after: Duration = timedelta(minutes=10)
+
+
+class AuthzSettings(_Section):
+    """The decision service that a gateway asks before it lets a request through."""
+
+    listen: Address = Listen("127.0.0.1", 9191)
+    realm: str | None = Field(None, pattern=_REALM)
+    principal_header: str = Field("x-client-id", pattern=r"^[A-Za-z0-9-]+$")
+
+
+class WorkerSettings(_Section):
+    """What a worker process does, and its stable name in the groups (static membership)."""
+
+    roles: list[Role] = Field(["intake", "detect", "enforce"], min_length=1)
+    instance: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,200}$")
+
+
+class ObserveSettings(_Section):
+    """Metrics, probes and logs."""
+
+    listen: Address = Listen("127.0.0.1", 9190)
+    log_format: Literal["console", "json"] = "console"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MONITOR_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+    )
+
+    kafka: KafkaSettings
+    sources: list[SourceSettings] = Field(min_length=1)
+    privacy: PrivacySettings
+    rules: RulesSettings = RulesSettings()
+    detect: DetectSettings = DetectSettings()
+    response: ResponseSettings = ResponseSettings()
+    authz: AuthzSettings = AuthzSettings()
+    worker: WorkerSettings = WorkerSettings()
+    observe: ObserveSettings = ObserveSettings()
+
+    @model_validator(mode="after")
+    def _sources_differ(self) -> Self:
+        names: set[str] = set()
+        topics: set[tuple[tuple[str, ...], str]] = set()
+        wrong = []
+        for source in self.sources:
+            kafka = source.kafka or self.kafka
+            place = (tuple(sorted(kafka.bootstrap_servers)), source.topic)
+            if source.name in names:
+                wrong.append(f"two sources are called {source.name}")
+            if place in topics:
+                wrong.append(f"two sources read the topic {source.topic}")
+            if kafka == self.kafka and source.topic.startswith(self.kafka.topic_prefix):
+                own = source.topic.removeprefix(self.kafka.topic_prefix)
+                if own in OWN_TOPICS:
+                    wrong.append(f"source {source.name} reads {source.topic}, a topic of our own")
+            names.add(source.name)
+            topics.add(place)
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    def topic(self, name: str) -> str:
+        """Return the full name of one of our own topics, such as ``routed``."""
+        return f"{self.kafka.topic_prefix}{name}"
+
+    def group(self, role: str) -> str:
+        """Return the consumer group of a role."""
+        return f"{self.kafka.group_prefix}{role}"
+
+    def source(self, name: str) -> SourceSettings | None:
+        """Return a source by its name."""
+        return next((source for source in self.sources if source.name == name), None)
+
+
+OWN_TOPICS = frozenset(
+    {"routed", "state", "findings", "decisions", "credentials", "status", "control", "rejected"}
+)

@@ -1,0 +1,272 @@
+"""The seam with Faust: one message per fetched chunk, with the positions that frame it.
+
+Faust gives group membership, assignment, agents and flow control. Its acks, tables and commits lose
+or repeat records under faults (docs/adr), so a chunk crosses it as *one* message whose value is the
+list of records, on a topic without acks, and offsets are committed by us.
+
+This module is the only one that touches what is private in Faust 0.15.3 and aiokafka 0.14.0; both
+are pinned, and tests/stream guards every assumption made here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
+
+import aiokafka
+import faust
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.structs import OffsetAndMetadata
+from aiokafka.structs import TopicPartition as ClientPartition
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+
+from monitor.stream.kafka import consumer_options, faust_credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from aiokafka.structs import ConsumerRecord
+
+    from monitor.settings import KafkaSettings
+
+#: Most records that one fetch hands over: it bounds memory and the pause before the loop runs again.
+MAXIMUM_CHUNK = 2000
+#: Chunks that may wait for an agent; Faust's default of 4,096 would count records.
+WAITING_CHUNKS = 8
+
+
+class Partition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Records fetched together from one partition.
+
+    `start` is the fetch position before them and `next` the one after. Both can lie apart from the
+    records' own offsets: markers of transactions and compaction leave gaps, which are no loss. In
+    one generation the chunks of a partition join: the `start` of one is the `next` of another.
+    """
+
+    start: int
+    next: int
+    records: Sequence[ConsumerRecord]
+
+
+class _ChunkMessage(NamedTuple):
+    """What Faust takes for one record; it reads all these attributes."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    timestamp_type: int
+    headers: tuple[()]
+    key: None
+    value: Chunk
+    checksum: None
+    serialized_key_size: int
+    serialized_value_size: int
+
+
+class _ChunkThread(AIOKafkaConsumerThread):
+    """Faust's consumer thread, fetching chunks instead of records."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # Per partition: the position where the chunk to come starts, and the one last seen.
+        self._chunk_start: dict[Any, int] = {}
+        self._last_seen: dict[Any, int] = {}
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        app = cast("RoleApp", self.consumer.app)
+        session_ms = int(app.kafka.session_timeout_seconds * 1000)
+        # aiokafka keeps the last assignment on the *class*, so each app needs one of its own.
+        # `_assignor` is Faust's attribute: it asks there whether its own assignor decided.
+        self._assignor = type("StickyAssignor", (StickyPartitionAssignor,), {})
+        return aiokafka.AIOKafkaConsumer(
+            **consumer_options(app.kafka),
+            group_id=app.group,
+            group_instance_id=app.instance,
+            partition_assignment_strategy=[self._assignor],
+            auto_offset_reset="earliest",
+            max_poll_records=MAXIMUM_CHUNK,
+            max_partition_fetch_bytes=4 << 20,
+            session_timeout_ms=session_ms,
+            rebalance_timeout_ms=max(session_ms, 30_000),
+            heartbeat_interval_ms=session_ms // 4,
+            metadata_max_age_ms=60_000,
+        )
+
+    async def _fetch_records(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: Any,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature is Faust's
+        max_records: int | None = None,
+    ) -> Any:
+        before = self._positions(consumer)
+        for tp, position in before.items():
+            if self._last_seen.get(tp) != position:
+                # A seek or a new assignment: what was fetched before does not join what follows.
+                self._chunk_start[tp] = position
+        fetched = await super()._fetch_records(
+            consumer, active_partitions, timeout=timeout, max_records=max_records
+        )
+        self._last_seen = self._positions(consumer)
+        chunks = {}
+        for tp, records in fetched.items():
+            after = self._last_seen.get(tp)
+            start = self._chunk_start.get(tp)
+            if after is None or start is None:
+                continue  # taken away during the fetch: it is fetched again by its owner
+            self._chunk_start[tp] = after
+            last = records[-1]
+            chunks[tp] = [
+                _ChunkMessage(
+                    last.topic,
+                    last.partition,
+                    last.offset,
+                    last.timestamp,
+                    last.timestamp_type,
+                    (),
+                    None,
+                    Chunk(start, after, records),
+                    None,
+                    0,
+                    0,
+                )
+            ]
+        return chunks
+
+    @staticmethod
+    def _positions(consumer: aiokafka.AIOKafkaConsumer) -> dict[Any, int]:
+        subscription = consumer._subscription.subscription  # noqa: SLF001
+        assignment = subscription.assignment if subscription is not None else None
+        if assignment is None:
+            return {}
+        positions = {}
+        for tp in assignment.tps:
+            state = assignment.state_value(tp)
+            if state is not None and state.has_valid_position:
+                positions[tp] = state.position
+        return positions
+
+    async def commit_positions(self, positions: Mapping[Partition, int]) -> bool:
+        """Commit where each partition goes on; False where the group has moved on meanwhile.
+
+        Any other error of the broker is raised.
+        """
+        return cast("bool", await self.call_thread(self._commit_positions, positions))
+
+    async def _commit_positions(self, positions: Mapping[Partition, int]) -> bool:
+        consumer = self._ensure_consumer()
+        try:
+            await consumer.commit(
+                {
+                    ClientPartition(*tp): OffsetAndMetadata(position, "")
+                    for tp, position in positions.items()
+                }
+            )
+        except (CommitFailedError, IllegalStateError):
+            return False
+        return True
+
+    async def committed_position(self, tp: Partition) -> int | None:
+        """Return where the group goes on in a partition, or None where it never was."""
+        consumer = self._ensure_consumer()
+        found = await self.call_thread(consumer.committed, ClientPartition(*tp))
+        return cast("int | None", found)
+
+    async def bounds(self, tp: Partition) -> tuple[int, int]:
+        """Return the offset of the first record that is kept, and the one after the last."""
+        consumer = self._ensure_consumer()
+        client_partition = ClientPartition(*tp)
+        firsts = await self.call_thread(consumer.beginning_offsets, [client_partition])
+        ends = await self.call_thread(consumer.end_offsets, [client_partition])
+        return firsts[client_partition], ends[client_partition]
+
+
+class _ChunkConsumer(Consumer):
+    """Faust's consumer with our thread."""
+
+    def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
+        return _ChunkThread(self, loop=self.loop, beacon=self.beacon)
+
+    def verify_event_path(self, now: float, tp: Any) -> None:
+        """Do nothing: Faust's check warns about every idle partition; we export lag instead."""
+
+
+class _ChunkTransport(Transport):
+    """Faust's Kafka transport with our consumer."""
+
+    Consumer: ClassVar[Any] = _ChunkConsumer
+
+
+class RoleApp(faust.App):
+    """One Faust app for one role on one cluster.
+
+    `on_fatal` is called with the error where Faust would crash: the process then ends.
+    """
+
+    def __init__(
+        self,
+        role: str,
+        kafka: KafkaSettings,
+        *,
+        group: str,
+        instance: str | None,
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self.kafka = kafka
+        self.group = group
+        self.instance = f"{instance}-{role}" if instance else None
+        self._on_fatal = on_fatal
+        super().__init__(
+            group,
+            broker=[f"kafka://{server}" for server in kafka.bootstrap_servers],
+            broker_credentials=faust_credentials(kafka),
+            broker_request_timeout=kafka.request_timeout_seconds,
+            broker_session_timeout=kafka.session_timeout_seconds,
+            broker_check_crcs=kafka.broker != "embedded",
+            producer_request_timeout=kafka.request_timeout_seconds,
+            store="memory://",
+            web_enabled=False,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            table_standby_replicas=0,
+            consumer_auto_offset_reset="earliest",
+            stream_wait_empty=False,
+            # Faust's commits never have anything to do: no topic of ours has acks.
+            broker_commit_interval=3600.0,
+            loghandlers=[],
+        )
+
+    def chunks_of(self, *topics: str) -> Any:
+        """Return the Faust topic that an agent reads chunks from."""
+        return self.topic(
+            *topics,
+            key_serializer="raw",
+            value_serializer="raw",
+            acks=False,
+            maxsize=WAITING_CHUNKS,
+        )
+
+    @property
+    def thread(self) -> _ChunkThread:
+        """The thread that owns the Kafka consumer."""
+        return cast("_ChunkThread", cast("_ChunkConsumer", self.consumer)._thread)  # noqa: SLF001
+
+    async def crash(self, reason: BaseException) -> None:
+        """End the process: a crashed service in a living process is a blind monitor."""
+        self._on_fatal(reason)
+
+    def _new_transport(self) -> Any:
+        return _ChunkTransport(self.conf.broker_consumer, self)
+
+    def _create_directories(self) -> None:
+        """Keep nothing on disk: all state is in Kafka."""

@@ -1,0 +1,340 @@
+"""The detect role: routed records through the pure detector, and its state made durable.
+
+A flush makes durable, each step acknowledged before the next: the findings up to offset n, then the
+subjects that changed and the marks (one transaction), then the group's position n + 1. Every other
+order loses findings under some crash (tests/core has the model).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from monitor.core.detector import Detector
+from monitor.core.events import RulesRecord
+from monitor.errors import InvariantError, SendError
+from monitor.rulebook import compile_pattern
+from monitor.stream.kafka import aiokafka_options
+from monitor.stream.read import read_to_end
+from monitor.stream.role import OpenPartition, Role, WorkClock
+from monitor.stream.sender import BATCH_BYTES, Delivery, OrderedSender
+from monitor.wire import routed, state
+from monitor.wire.rejected import encode_rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from aiokafka.structs import ConsumerRecord
+
+    from monitor.observe.metrics import Metrics
+    from monitor.settings import Settings
+    from monitor.stream.chunks import Partition, RoleApp
+
+log = structlog.get_logger(__name__)
+
+#: Longest stretch without giving way to other tasks, in seconds.
+SLICE_SECONDS = 0.01
+#: Subjects looked at in each flush for being freed.
+SWEEP_SUBJECTS = 2_000
+
+
+class DetectPartition(OpenPartition):
+    """One routed partition: its detector, and the one producer that may write its state."""
+
+    def __init__(
+        self,
+        tp: Partition,
+        position: int,
+        settings: Settings,
+        metrics: Metrics,
+        senders: DetectSenders,
+    ) -> None:
+        super().__init__(tp, position)
+        self._settings = settings
+        self._metrics = metrics
+        self._senders = senders
+        self._topic = settings.topic("state")
+        self._producer: AIOKafkaProducer | None = None
+        self._detector = Detector(
+            tp.partition,
+            allowed_lateness_ms=int(settings.detect.allowed_lateness.total_seconds() * 1000),
+            compile_pattern=compile_pattern,
+        )
+        self._clock = WorkClock(
+            budget_seconds=settings.detect.replay_budget.total_seconds(),
+            age_seconds=settings.detect.flush_interval.total_seconds(),
+        )
+        #: The offset of the last record applied, and its append time.
+        self._applied = position - 1
+        self._append_ms = 0
+        self._delivery = Delivery()
+        self._pieces: dict[state.SubjectKey, int] = {}
+        self._freed: dict[state.SubjectKey, int] = {}
+        self._rules_written = -1
+        self._lock = asyncio.Lock()
+        self._writing = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Fence whoever wrote this partition's state before, then read it."""
+        began = time.perf_counter()
+        kafka = self._settings.kafka
+        self._producer = AIOKafkaProducer(
+            **aiokafka_options(kafka),
+            transactional_id=f"{kafka.topic_prefix}detect-{self.tp.partition}",
+            transaction_timeout_ms=30_000,
+            max_batch_size=BATCH_BYTES,
+            max_request_size=4 << 20,
+        )
+        await self._producer.start()
+        recovered = state.RecoveredState()
+        async for records, _, _ in read_to_end(kafka, self._topic, self.tp.partition):
+            for record in records:
+                place = f"{self._topic}-{self.tp.partition} offset {record.offset}"
+                recovered.add(record.key, record.value, place)
+        subjects = 0
+        self._restore_rules(recovered)
+        for key, stamp, pieces, snapshot in recovered.subjects():
+            self._detector.restore_subject(key, stamp, snapshot)
+            self._pieces[key] = pieces
+            subjects += 1
+            if not subjects % 1000:
+                await asyncio.sleep(0)
+        marks = recovered.single(state.MARKS_KEY)
+        if marks is not None:
+            self._detector.marks.restore(marks[1])
+        elif self.committed > 0 and recovered.records:
+            msg = f"{self._topic}-{self.tp.partition}: subjects without marks: the state is torn"
+            raise InvariantError(msg)
+        seconds = time.perf_counter() - began
+        self._metrics.recovery_seconds.set(seconds)
+        log.info(
+            "state recovered",
+            partition=self.tp.partition,
+            subjects=subjects,
+            records=recovered.records,
+            seconds=round(seconds, 3),
+        )
+
+    def _restore_rules(self, recovered: state.RecoveredState) -> None:
+        found = recovered.single(state.RULES_KEY)
+        if found is not None:
+            snapshot = found[1]
+            self._detector.restore_rules(snapshot)
+            self._rules_written = self._detector.rules_version
+
+    async def take(self, records: Sequence[ConsumerRecord]) -> None:
+        """Apply routed records, giving way to other tasks at least every `SLICE_SECONDS`."""
+        detector = self._detector
+        began = time.perf_counter()
+        async with self._lock:
+            for record in records:
+                place = f"{record.topic}-{record.partition} offset {record.offset}"
+                routed_record = routed.decode(record.value, place)
+                if isinstance(routed_record, RulesRecord):
+                    detector.activate(routed_record, record.timestamp)
+                else:
+                    detector.apply(routed_record, record.offset, record.timestamp)
+                self._applied = record.offset
+                self._append_ms = record.timestamp
+                now = time.perf_counter()
+                if now - began > SLICE_SECONDS:
+                    self._clock.worked(now - began)
+                    self._report()
+                    await asyncio.sleep(0)
+                    if self.closed:
+                        return
+                    began = time.perf_counter()
+            self._clock.worked(time.perf_counter() - began)
+            self._report()
+        await self._senders.findings.room()
+
+    def _report(self) -> None:
+        """Send what the detector found; it leaves at once and is acknowledged by the next flush."""
+        outcomes = self._detector.take_outcomes()
+        for found in outcomes.findings:
+            self._senders.findings.put(0, orjson.dumps(found), self._delivery, _key(found))
+            rule = found["rule"]["id"]
+            self._metrics.findings_total.labels(rule, found["mode"], found["action"]).inc()
+            log.info("finding", finding=found["id"], rule=rule, value=found["value"])
+        for seen in outcomes.observations:
+            self._senders.findings.put(0, orjson.dumps(seen), self._delivery, _key(seen))
+        for failure in outcomes.failed:
+            self._senders.rejected.put(
+                0,
+                encode_rejected(
+                    failure.source.topic,
+                    failure.source.partition,
+                    failure.offset,
+                    format_name="routed",
+                    reason="internal",
+                    detail=f"judging it failed with {failure.error}",
+                    at_ms=self._append_ms,
+                ),
+                self._delivery,
+            )
+        self._metrics.count_detect(outcomes.counters)
+
+    async def flush(self, *, final: bool) -> int | None:
+        """Make durable everything applied so far; see the module's text for the order."""
+        if self.continuity.next == self.committed or not (final or self._clock.due):
+            return None
+        began = time.perf_counter()
+        async with self._lock:
+            # Nothing is applied while the lock is held: one consistent cut.
+            if self.closed:
+                return None
+            self._clock.restart()
+            position, stamp = self.continuity.next, self._applied
+            records = await self._snapshot(stamp)
+            delivery, self._delivery = self._delivery, Delivery()
+        await delivery.wait()
+        async with self._writing:
+            if self.closed:
+                return None
+            await self._write(records)
+        self._metrics.flush_seconds.observe(time.perf_counter() - began)
+        return position
+
+    async def _snapshot(self, stamp: int) -> list[tuple[bytes, bytes | None]]:
+        """Return the state records of everything that changed, the marks last."""
+        detector = self._detector
+        records: list[tuple[bytes, bytes | None]] = []
+        for key, pieces in self._freed.items():
+            records.extend((dead, None) for dead in state.subject_tombstones(key, pieces))
+        self._freed.clear()
+        for key in detector.sweep(self._append_ms, SWEEP_SUBJECTS):
+            self._freed[key] = self._pieces.pop(key, 1)
+            records.append(state.encode_freed(key, stamp))
+        began = time.perf_counter()
+        for key in detector.take_dirty():
+            encoded = state.encode_subject(key, stamp, detector.snapshot_subject(key))
+            records.extend(encoded)
+            surplus = self._pieces.get(key, 0) - len(encoded)
+            if surplus > 0:
+                dead = list(state.subject_tombstones(key, self._pieces[key]))[-surplus:]
+                records.extend((name, None) for name in dead)
+            self._pieces[key] = len(encoded)
+            self._freed.pop(key, None)
+            if time.perf_counter() - began > SLICE_SECONDS:
+                await asyncio.sleep(0)
+                began = time.perf_counter()
+        if detector.rules_version != self._rules_written:
+            self._rules_written = detector.rules_version
+            records.append(
+                (state.RULES_KEY, state.encode_single(stamp, detector.snapshot_rules()))
+            )
+        records.append((state.MARKS_KEY, state.encode_single(stamp, detector.marks.snapshot())))
+        return records
+
+    async def _write(self, records: list[tuple[bytes, bytes | None]]) -> None:
+        producer = self._producer
+        if producer is None:
+            msg = f"{self._topic}-{self.tp.partition}: flushed before it was opened"
+            raise InvariantError(msg)
+        size = 0
+        try:
+            async with producer.transaction():
+                batch = producer.create_batch()
+                now_ms = int(time.time() * 1000)
+                for key, value in records:
+                    if batch.append(key=key, value=value, timestamp=now_ms) is None:
+                        await self._send(producer, batch)
+                        batch = producer.create_batch()
+                        batch.append(key=key, value=value, timestamp=now_ms)
+                    size += len(key) + len(value or b"")
+                await self._send(producer, batch)
+        except KafkaError as error:
+            place = f"{self._topic}-{self.tp.partition}"
+            msg = f"{place}: state was not written ({type(error).__name__})"
+            raise SendError(msg) from error
+        self._metrics.state_bytes_total.inc(size)
+
+    async def _send(self, producer: AIOKafkaProducer, batch: Any) -> None:
+        batch.close()
+        await (await producer.send_batch(batch, self._topic, partition=self.tp.partition))
+
+    async def close(self) -> None:
+        """Give up the partition and stop its producer, after a write that is under way."""
+        async with self._writing:
+            producer, self._producer = self._producer, None
+            if producer is not None:
+                await producer.stop()
+
+    @property
+    def subjects(self) -> int:
+        """How many subjects are held in memory."""
+        return self._detector.subject_count
+
+
+class DetectSenders:
+    """The plain producer of findings, shared by all partitions of the process."""
+
+    def __init__(
+        self, settings: Settings, producer: AIOKafkaProducer, on_fatal: Callable[[BaseException], None]
+    ) -> None:
+        self.findings = OrderedSender(producer, settings.topic("findings"), on_fatal)
+        self.rejected = OrderedSender(producer, settings.topic("rejected"), on_fatal)
+
+
+class DetectRole(Role):
+    """Consumes `routed`, with one detector per partition."""
+
+    def __init__(
+        self,
+        app: RoleApp,
+        settings: Settings,
+        metrics: Metrics,
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__(app, [settings.topic("routed")], on_fatal)
+        self._settings = settings
+        self._metrics = metrics
+        self._producer: AIOKafkaProducer | None = None
+        self._senders: DetectSenders | None = None
+
+    async def start(self) -> None:
+        """Start the producer of findings, then join the group."""
+        self._producer = plain_producer(self._settings)
+        await self._producer.start()
+        self._senders = DetectSenders(self._settings, self._producer, self.on_fatal)
+        await super().start()
+
+    async def stop(self) -> None:
+        """Leave the group, then stop the producer."""
+        await super().stop()
+        if self._producer is not None:
+            await self._producer.stop()
+
+    def new_partition(self, tp: Partition, position: int) -> DetectPartition:
+        """Return a detector for a newly assigned partition."""
+        if self._senders is None:
+            msg = "a partition was assigned before the role started"
+            raise InvariantError(msg)
+        return DetectPartition(tp, position, self._settings, self._metrics, self._senders)
+
+    @property
+    def subjects(self) -> int:
+        """How many subjects all partitions hold in memory."""
+        return sum(part.subjects for part in self.partitions if isinstance(part, DetectPartition))
+
+
+def plain_producer(settings: Settings) -> AIOKafkaProducer:
+    """Return an idempotent producer whose batches are made by `OrderedSender`."""
+    return AIOKafkaProducer(
+        **aiokafka_options(settings.kafka),
+        acks="all",
+        enable_idempotence=True,
+        max_batch_size=BATCH_BYTES,
+        max_request_size=4 << 20,
+    )
+
+
+def _key(found: dict[str, Any]) -> bytes:
+    key: str = found["subject"]
+    return key.encode()

@@ -1,0 +1,95 @@
+"""What must stand in Kafka before the first worker runs. Every step may be repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+import orjson
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from monitor.core.rules import rule_set_document
+from monitor.errors import BrokerUnavailableError
+from monitor.rulebook.loader import LoadedRules, load_rules
+from monitor.stream.kafka import aiokafka_options
+from monitor.stream.reach import wait_for_broker
+from monitor.stream.read import read_to_end
+from monitor.stream.starts import Start, set_start
+from monitor.stream.topics import check_topics, create_topics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from monitor.settings import Settings
+
+_RULES_KEY: Final = b"@rules"
+
+
+async def initialise(settings: Settings, start: Start, say: Callable[[str], None]) -> None:
+    """Create and check the topics, publish the first rule set, and set where the groups begin.
+
+    Calls `say` with a sentence for each thing that it did or found done. Raises ConfigurationError
+    where a person must change something (nothing is created while the rules have a fault), and
+    BrokerUnavailableError where a cluster does not answer.
+    """
+    rules = load_rules(settings.rules.paths)
+    clusters = [settings.kafka]
+    clusters += [source.kafka for source in settings.sources if source.kafka is not None]
+    for kafka in clusters:
+        await wait_for_broker(kafka)
+    created = await asyncio.to_thread(create_topics, settings)
+    for topic in created:
+        say(f"created topic {topic}")
+    await asyncio.to_thread(check_topics, settings)
+    say("all topics are as they must be")
+    say(await publish_first_rules(settings, rules))
+    for sentence in await set_start(settings, start):
+        say(sentence)
+
+
+async def publish_first_rules(settings: Settings, rules: LoadedRules) -> str:
+    """Publish a rule set to `control`, unless one was published before; say which it was.
+
+    It is in force when the enforcer has taken it into the ledger.
+    """
+    if await _published(settings):
+        return "a rule set was published before; it stays as it is"
+    rule_set = rules.rule_set
+    value = orjson.dumps(
+        {
+            "v": 1,
+            "kind": "publish_rules",
+            "revision": rule_set.revision,
+            "document": rule_set_document(rule_set),
+            "text": rules.texts,
+            "by": "monitor init",
+            "at_ms": int(time.time() * 1000),
+            "reason": "first rule set",
+        }
+    )
+    topic = settings.topic("control")
+    try:
+        producer = AIOKafkaProducer(**aiokafka_options(settings.kafka), acks="all", enable_idempotence=True)
+        await producer.start()
+        try:
+            await producer.send_and_wait(topic, value, partition=0)
+        finally:
+            await producer.stop()
+    except KafkaError as error:
+        msg = (
+            f"topic {topic}: the rule set was not accepted: {type(error).__name__}; run `monitor init` again"
+        )
+        raise BrokerUnavailableError(msg) from None
+    return f"published the first rule set: {len(rule_set.rules)} rules, revision {rule_set.revision}"
+
+
+async def _published(settings: Settings) -> bool:
+    async for records, _, _ in read_to_end(settings.kafka, settings.topic("credentials"), 0):
+        if any(record.key == _RULES_KEY and record.value is not None for record in records):
+            return True
+    async for records, _, _ in read_to_end(settings.kafka, settings.topic("control"), 0):
+        if any(orjson.loads(record.value).get("kind") == "publish_rules" for record in records):
+            return True
+    return False

@@ -1,0 +1,312 @@
+"""The intake role: source records become routed rows, each source offset once in effect.
+
+A routed record says which source offsets it covers for its partition, so that detect can tell a
+repetition from a hole, whatever the bounds of the chunks were (DESIGN, Coverage). A position is
+committed only when every record that comes from below it is acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import abstractmethod
+from collections import deque
+from typing import TYPE_CHECKING
+
+import structlog
+
+from monitor.core.events import AXIS_PRINCIPAL, OFFSET, RowKind, RulesRecord, credential_subject
+from monitor.core.rules import rule_set_from_document
+from monitor.errors import InvariantError, RejectedRecordError
+from monitor.intake.rows import EventRouter, compares_client_ip
+from monitor.stream.role import OpenPartition, Role
+from monitor.stream.sender import Delivery, OrderedSender
+from monitor.wire.rejected import encode_rejected, rejected_key
+from monitor.wire.routed import encode_rows, encode_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from aiokafka import AIOKafkaProducer
+    from aiokafka.structs import ConsumerRecord
+
+    from monitor.core.events import Row, SourceId
+    from monitor.intake.formats import Decoder
+    from monitor.intake.keys import Keys
+    from monitor.observe.metrics import Metrics
+    from monitor.settings import Settings, SourceSettings
+    from monitor.stream.chunks import Partition, RoleApp
+
+log = structlog.get_logger(__name__)
+
+#: Records decoded without giving way to other tasks: about 10 ms of work.
+SLICE_RECORDS = 400
+#: Largest routed record, unless the rows of one source offset alone are larger.
+ROUTED_BYTES = 512_000
+#: Rows that are encoded at a time; rows are about 200 bytes.
+ROUTED_ROWS = 2_000
+
+
+class RoutedOutlet:
+    """Where all intake of a process puts rows: one sender, one rule set in force."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        producer: AIOKafkaProducer,
+        keys: Keys,
+        metrics: Metrics,
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self.keys = keys
+        self.metrics = metrics
+        self.partitions = settings.kafka.partitions
+        self.keep_payload = settings.privacy.keep_rejected_payload
+        self.routed = OrderedSender(producer, settings.topic("routed"), on_fatal)
+        self.rejected = OrderedSender(producer, settings.topic("rejected"), on_fatal)
+        self.router: EventRouter | None = None
+        self._rules_version = -1
+
+    def announce(self, rules: RulesRecord, delivery: Delivery) -> None:
+        """Route by a rule set from now on, and say so in every partition before its first row.
+
+        Detect switches at that record. An announcement repeats where a process starts; detect
+        takes only a higher version, so each partition switches once.
+        """
+        if rules.version <= self._rules_version:
+            return
+        self._rules_version = rules.version
+        rule_set = rule_set_from_document(rules.document)
+        self.router = EventRouter(
+            rule_set.axes,
+            self.keys,
+            self.partitions,
+            keep_client_ip=compares_client_ip(rule_set),
+        )
+        value = encode_rules(rules)
+        for partition in range(self.partitions):
+            self.routed.put(partition, value, delivery)
+        self.metrics.rules_version.set(rules.version)
+        log.info("rule set in force", version=rules.version, revision=rules.revision)
+
+
+class IntakePartition(OpenPartition):
+    """One partition that intake reads: it covers its offsets in the routed partitions."""
+
+    def __init__(
+        self, tp: Partition, position: int, source: SourceId, outlet: RoutedOutlet
+    ) -> None:
+        super().__init__(tp, position)
+        self.source = source
+        self.outlet = outlet
+        self._opened_at = position
+        #: Per routed partition, the last source offset that we covered there.
+        self._covered: dict[int, int] = {}
+        #: Work not acknowledged yet, oldest first: (position after it, its records).
+        self._under_way: deque[tuple[int, Delivery]] = deque()
+        self._acknowledged = position
+
+    async def open(self) -> None:
+        """Nothing to read: intake keeps no state."""
+
+    @abstractmethod
+    def rows(
+        self, records: Sequence[ConsumerRecord], targets: dict[int, list[Row]], delivery: Delivery
+    ) -> None:
+        """Add the rows of some records to their routed partitions, in order."""
+
+    async def take(self, records: Sequence[ConsumerRecord]) -> None:
+        """Decode, route and send records; what is sent is acknowledged later."""
+        delivery = Delivery()
+        targets: dict[int, list[Row]] = {}
+        for at in range(0, len(records), SLICE_RECORDS):
+            self.rows(records[at : at + SLICE_RECORDS], targets, delivery)
+            await asyncio.sleep(0)
+            if self.closed:
+                return
+        last = records[-1].offset
+        for partition in sorted(targets):
+            self._send(partition, targets[partition], last, delivery)
+        self._under_way.append((self.continuity.next, delivery))
+        await self.outlet.routed.room()
+        await self.outlet.rejected.room()
+
+    def _send(self, partition: int, rows: list[Row], last: int, delivery: Delivery) -> None:
+        """Send rows as few records; one source offset never spans two."""
+        before = self._covered.get(partition)
+        first = self._opened_at if before is None else before + 1
+        resume = before is None
+        at = 0
+        while at < len(rows):
+            end = _offset_boundary(rows, at, at + ROUTED_ROWS)
+            covered = last if end == len(rows) else rows[end - 1][OFFSET]
+            value = encode_rows(self.source, first, covered, rows[at:end], resume=resume)
+            while len(value) > ROUTED_BYTES:
+                middle = _offset_boundary(rows, at, (at + end) // 2)
+                if middle >= end:
+                    break  # one source offset's rows: they stay together whatever their size
+                end = middle
+                covered = rows[end - 1][OFFSET]
+                value = encode_rows(self.source, first, covered, rows[at:end], resume=resume)
+            self.outlet.routed.put(partition, value, delivery)
+            self.outlet.metrics.routed_records_total.inc()
+            at, first, resume = end, covered + 1, False
+        self._covered[partition] = last
+
+    async def flush(self, *, final: bool) -> int | None:
+        """Return the position below which everything is acknowledged."""
+        if final:
+            for _, delivery in tuple(self._under_way):
+                await delivery.wait()
+        while self._under_way and self._under_way[0][1].done:
+            self._acknowledged = self._under_way.popleft()[0]
+        return self._acknowledged
+
+    async def close(self) -> None:
+        """Forget what is under way: the next owner reads it again."""
+        self._under_way.clear()
+
+
+class SourcePartition(IntakePartition):
+    """One partition of a gateway's topic."""
+
+    def __init__(
+        self,
+        tp: Partition,
+        position: int,
+        source_id: SourceId,
+        outlet: RoutedOutlet,
+        source: SourceSettings,
+        decode: Decoder,
+    ) -> None:
+        super().__init__(tp, position, source_id, outlet)
+        self._source = source
+        self._decode = decode
+
+    def rows(
+        self, records: Sequence[ConsumerRecord], targets: dict[int, list[Row]], delivery: Delivery
+    ) -> None:
+        """Decode gateway records; one that cannot be read goes to the dead letters."""
+        router = self.outlet.router
+        if router is None:
+            msg = "events were read before a rule set was in force"
+            raise InvariantError(msg)
+        decode, route = self._decode, router.route
+        rejected = unauthenticated = 0
+        for record in records:
+            try:
+                routes = route(decode(record.value, record.headers), record.offset)
+            except RejectedRecordError as error:
+                self._reject(record, error.reason, error.detail, delivery)
+                rejected += 1
+                continue
+            except Exception as error:  # noqa: BLE001 - one crafted record must not stop intake
+                detail = f"reading it failed with {type(error).__name__}"
+                self._reject(record, "internal", detail, delivery)
+                rejected += 1
+                continue
+            if not routes:
+                unauthenticated += 1
+            for partition, row in routes:
+                rows = targets.get(partition)
+                if rows is None:
+                    targets[partition] = [row]
+                else:
+                    rows.append(row)
+        count = self.outlet.metrics.events_total.labels
+        count(self._source.name, "routed").inc(len(records) - rejected - unauthenticated)
+        count(self._source.name, "rejected").inc(rejected)
+        count(self._source.name, "unrouted").inc(unauthenticated)
+
+    def _reject(
+        self, record: ConsumerRecord, reason: str, detail: str, delivery: Delivery
+    ) -> None:
+        topic, partition = self.tp
+        self.outlet.rejected.put(
+            0,
+            encode_rejected(
+                topic,
+                partition,
+                record.offset,
+                format_name=self._source.format,
+                reason=reason,
+                detail=detail,
+                at_ms=int(time.time() * 1000),
+                payload=record.value if self.outlet.keep_payload else None,
+            ),
+            delivery,
+            rejected_key(topic, partition, record.offset),
+        )
+        self.outlet.metrics.rejected_total.labels(self._source.name, reason).inc()
+
+
+class StatusPartition(IntakePartition):
+    """The way back: statuses of credentials and rule sets, as one more source."""
+
+    def rows(
+        self, records: Sequence[ConsumerRecord], targets: dict[int, list[Row]], delivery: Delivery
+    ) -> None:
+        """Route statuses to their credential's partition, and rule sets to every partition."""
+        for record in records:
+            place = f"{record.topic}-{record.partition} offset {record.offset}"
+            entry = decode_status(record.value, place)
+            if isinstance(entry, RulesStatus):
+                rules = RulesRecord(entry.version, entry.revision, entry.document)
+                self.outlet.announce(rules, delivery)
+                continue
+            subject = credential_subject(entry.realm, entry.id)
+            partition = self.outlet.keys.partition(
+                AXIS_PRINCIPAL, subject, self.outlet.partitions
+            )
+            targets.setdefault(partition, []).append(
+                (
+                    record.offset,
+                    RowKind.STATUS,
+                    AXIS_PRINCIPAL,
+                    subject,
+                    entry.at_ms,
+                    entry.version,
+                    entry.status,
+                    entry.finding,
+                )
+            )
+
+
+class IntakeRole(Role):
+    """Consumes the sources of one cluster, and `status` where that cluster is our own."""
+
+    def __init__(
+        self,
+        app: RoleApp,
+        sources: Mapping[str, SourceSettings],
+        status_topic: str | None,
+        outlet: RoutedOutlet,
+        source_ids: Callable[[str, int], SourceId],
+        decoders: Mapping[str, Decoder],
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        topics = [*sources, *([status_topic] if status_topic else [])]
+        super().__init__(app, topics, on_fatal)
+        self._sources = sources
+        self._outlet = outlet
+        self._source_ids = source_ids
+        self._decoders = decoders
+
+    def new_partition(self, tp: Partition, position: int) -> IntakePartition:
+        """Return the reader of a newly assigned partition."""
+        source_id = self._source_ids(tp.topic, tp.partition)
+        source = self._sources.get(tp.topic)
+        if source is None:
+            return StatusPartition(tp, position, source_id, self._outlet)
+        decode = self._decoders[tp.topic]
+        return SourcePartition(tp, position, source_id, self._outlet, source, decode)
+
+
+def _offset_boundary(rows: Sequence[Row], at: int, end: int) -> int:
+    """Return the first index at or after `end` (and after `at`) where a new source offset begins."""
+    end = max(end, at + 1)
+    if end >= len(rows):
+        return len(rows)
+    while end < len(rows) and rows[end][OFFSET] == rows[end - 1][OFFSET]:
+        end += 1
+    return end

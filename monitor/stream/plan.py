@@ -1,0 +1,134 @@
+"""What `monitor init --plan` prints: for whoever owns the cluster, topics and rights per role."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from monitor.stream.topics import OWN_TOPICS, source_topics, topic_specs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from monitor.settings import KafkaSettings, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Rights:
+    """What one role may do on our own topics, groups and transactional ids."""
+
+    why: str
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+    create: bool = False
+    checks: bool = False  # a worker's start reads the settings of all topics
+    groups: tuple[str, ...] = ()
+    transactions: bool = False
+
+
+_RIGHTS: Final[dict[str, _Rights]] = {
+    "intake": _Rights(
+        "reads the gateways' logs, writes pseudonymised events",
+        read=("status", "credentials"),
+        write=("routed", "rejected"),
+        checks=True,
+        groups=("intake",),
+    ),
+    "detect": _Rights(
+        "counts events and finds what exceeds a limit",
+        read=("routed", "state", "credentials"),
+        write=("state", "findings", "rejected"),
+        checks=True,
+        groups=("detect",),
+        transactions=True,
+    ),
+    "enforce": _Rights(
+        "decides, keeps the ledger, calls the gateway",
+        read=("findings", "control", "decisions", "credentials", "status"),
+        write=("decisions", "credentials", "status"),
+        checks=True,
+        groups=("enforce",),
+        transactions=True,
+    ),
+    "authz": _Rights("answers the gateway's question whether a credential is refused", read=("credentials",)),
+    "ship": _Rights("ships lines of a gateway's log to a source topic"),
+    "operator": _Rights(
+        "runs `monitor init`, `monitor status` and the commands that act",
+        read=OWN_TOPICS,
+        write=("control",),
+        create=True,
+        checks=True,
+        groups=("intake", "detect", "enforce"),
+    ),
+}
+
+
+def plan(settings: Settings) -> str:
+    """Return the topics with their settings, and the rights of each role, as Kafka's own commands.
+
+    Nothing is contacted. ``User:intake`` and the like stand for the principals of the roles; one
+    process with several roles needs the rights of each.
+    """
+    return "\n".join([*_topics(settings), "", *_rights(settings)]) + "\n"
+
+
+def _topics(settings: Settings) -> Iterator[str]:
+    servers = ",".join(settings.kafka.bootstrap_servers)
+    yield f"# Topics on {servers}"
+    for spec in topic_specs(settings):
+        config = "".join(f" --config {name}={value}" for name, value in spec.config.items())
+        yield (
+            f"kafka-topics.sh --bootstrap-server {servers} --create --if-not-exists --topic {spec.name}"
+            f" --partitions {spec.partitions} --replication-factor {spec.replication_factor}{config}"
+        )
+    for cluster, topics in source_topics(settings):
+        names = ", ".join(topics)
+        yield f"# Sources, which must exist already on {','.join(cluster.bootstrap_servers)}: {names}"
+
+
+def _rights(settings: Settings) -> Iterator[str]:
+    kafka = settings.kafka
+    for role, rights in _RIGHTS.items():
+        yield f"# {role}: {rights.why}"
+        acl = _Acl(kafka, role)
+        yield from _source_rights(settings, role)
+        for topic in OWN_TOPICS:
+            operations = [
+                *(["Read"] if topic in rights.read else []),
+                *(["Write"] if topic in rights.write else []),
+                *(["Create"] if rights.create else []),
+                *(["Describe", "DescribeConfigs"] if rights.checks else []),
+            ]
+            if operations:
+                yield acl.allow(operations, f"--topic {settings.topic(topic)}")
+        for group in rights.groups:
+            yield acl.allow(("Read",), f"--group {settings.group(group)}")
+        if rights.transactions:
+            yield acl.allow(
+                ("Write", "Describe"),
+                f"--transactional-id {kafka.topic_prefix}{role} --resource-pattern-type prefixed",
+            )
+
+
+def _source_rights(settings: Settings, role: str) -> Iterator[str]:
+    """Yield what a role may do on the sources, which may be on a cluster of their own."""
+    operation = {"intake": "Read", "operator": "Read", "ship": "Write"}.get(role)
+    if operation is None:
+        return
+    for cluster, topics in source_topics(settings):
+        acl = _Acl(cluster, role)
+        for topic in topics:
+            yield acl.allow((operation, "Describe"), f"--topic {topic}")
+        if cluster != settings.kafka and operation == "Read":
+            yield acl.allow(("Read",), f"--group {settings.group('intake')}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Acl:
+    kafka: KafkaSettings
+    role: str
+
+    def allow(self, operations: list[str] | tuple[str, ...], resource: str) -> str:
+        allowed = "".join(f" --operation {operation}" for operation in operations)
+        servers = ",".join(self.kafka.bootstrap_servers)
+        return f"kafka-acls.sh --bootstrap-server {servers} --add --allow-principal User:{self.role}{allowed} {resource}"

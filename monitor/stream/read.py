@@ -1,0 +1,47 @@
+"""Reading one partition of our own topics to its end, without a group."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
+
+from monitor.stream.kafka import consumer_options
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from aiokafka.structs import ConsumerRecord
+
+    from monitor.settings import KafkaSettings
+
+_POLL_MS = 200
+
+
+async def read_to_end(
+    kafka: KafkaSettings, topic: str, partition: int
+) -> AsyncIterator[tuple[Sequence[ConsumerRecord], int, int]]:
+    """Yield (records, position after them, end) from the first record kept to today's end.
+
+    Committed records only. The end is taken at the start; markers of transactions count as
+    positions, so it is reached even where the last thing in the log is one.
+    """
+    consumer = AIOKafkaConsumer(
+        **consumer_options(kafka),
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=8 << 20,
+    )
+    await consumer.start()
+    try:
+        tp = TopicPartition(topic, partition)
+        consumer.assign([tp])
+        await consumer.seek_to_beginning(tp)
+        end = (await consumer.end_offsets([tp]))[tp]
+        position = await consumer.position(tp)
+        while position < end:
+            fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=20_000)
+            position = await consumer.position(tp)
+            yield fetched.get(tp, ()), position, end
+    finally:
+        await consumer.stop()

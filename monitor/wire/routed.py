@@ -1,0 +1,67 @@
+"""The bytes of the `routed` topic: msgpack arrays, version first.
+
+Rows:  ``[1, 0, [cluster, topic id, topic, partition], first, last, resume, rows]``
+Rules: ``[1, 1, version, revision, document]``
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from monitor.core.events import Row, RowsRecord, RulesRecord, SourceId
+from monitor.errors import InvariantError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FORMAT_VERSION: Final = 1
+_ROWS: Final = 0
+_RULES: Final = 1
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+_sources: dict[tuple[Any, ...], SourceId] = {}
+
+
+def encode_rows(
+    source: SourceId, first: int, last: int, rows: Sequence[Row], *, resume: bool
+) -> bytes:
+    """Return the record of rows that covers the source offsets `first` to `last`, inclusive."""
+    origin = (source.cluster, source.topic_id, source.topic, source.partition)
+    return _encode((FORMAT_VERSION, _ROWS, origin, first, last, resume, rows))
+
+
+def encode_rules(record: RulesRecord) -> bytes:
+    """Return the record that makes a rule set active."""
+    return _encode((FORMAT_VERSION, _RULES, record.version, record.revision, record.document))
+
+
+def decode(value: bytes | None, place: str) -> RowsRecord | RulesRecord:
+    """Return what a routed record holds; `place` (topic, partition, offset) is for the error.
+
+    Raises InvariantError where it is not ours: only intake writes there, so nothing is skipped.
+    """
+    try:
+        parts = _decode(value or b"")
+        version, kind = parts[0], parts[1]
+        if version == FORMAT_VERSION and kind == _ROWS:
+            _, _, origin, first, last, resume, rows = parts
+            return RowsRecord(_source(origin), first, last, resume, rows)
+        if version == FORMAT_VERSION and kind == _RULES:
+            return RulesRecord(*parts[2:])
+    except (msgspec.DecodeError, IndexError, TypeError, ValueError) as error:
+        msg = f"{place}: not a record of intake ({type(error).__name__}); who else writes there?"
+        raise InvariantError(msg) from None
+    msg = f"{place}: routed format {version!r}, kind {kind!r}: this monitor reads {FORMAT_VERSION}"
+    raise InvariantError(msg)
+
+
+def _source(origin: list[Any]) -> SourceId:
+    # One object per source partition: marks look it up for every record.
+    key = tuple(origin)
+    source = _sources.get(key)
+    if source is None:
+        source = _sources[key] = SourceId(*origin)
+    return source

@@ -1,0 +1,185 @@
+"""Events become rows: who gets one, what is in it, and what never is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.core import events as row
+from monitor.core.events import EVENT_LENGTH, FIELDS, Row, RowKind
+from monitor.core.rules import AllOf, AnyOf, Condition, Match, Negation, Rule, RuleSet
+from monitor.intake.event import Event
+from monitor.intake.keys import Keys
+from monitor.intake.pseudonym import Pseudonyms
+from monitor.intake.rows import EventRouter, compares_client_ip, network_of
+
+KEYS = Keys(bytes(range(32)), "k1", b"p" * 32)
+PSEUDONYMS = Pseudonyms(KEYS)
+PARTITIONS = 8
+BOTH = ("patient", "principal")
+
+
+def rows(event: Event, axes: tuple[str, ...] = BOTH, *, keep: bool = False) -> list[tuple[int, Row]]:
+    return EventRouter(axes, KEYS, PARTITIONS, keep_client_ip=keep).route((event,), 42)
+
+
+def event(**fields: Any) -> Event:
+    given: dict[str, Any] = {"time_ms": 5, "realm": "r", "status": 200, "principal": "p"} | fields
+    return Event(**given)
+
+
+def test_a_read_gives_a_row_for_the_credential_and_one_for_each_patient() -> None:
+    routed = rows(event(patients=(("a", "x"), ("b", None), ("a", "y")), object="o", tenant="t"))
+    assert [(line[row.AXIS], line[row.SUBJECT]) for _, line in routed] == [
+        ("principal", "r/p"),
+        ("patient", PSEUDONYMS.patient("a")),
+        ("patient", PSEUDONYMS.patient("b")),
+    ]
+    own, first, second = (line for _, line in routed)
+    a, b = PSEUDONYMS.patient("a"), PSEUDONYMS.patient("b")
+    assert own[row.PATIENTS] == ((a, "x"), (b, None), (a, "y"))
+    assert first[row.PATIENTS] == ((a, "x"), (a, "y"))
+    assert second[row.PATIENTS] == ((b, None),)
+    for line in (own, first, second):
+        assert (line[row.OFFSET], line[row.KIND], line[row.TIME]) == (42, RowKind.EVENT, 5)
+        assert (line[row.REALM], line[row.PRINCIPAL], line[row.TENANT]) == ("r", "p", "t")
+        assert line[row.OBJECT] == PSEUDONYMS.object("o")
+    assert routed[0][0] == KEYS.partition("principal", "r/p", PARTITIONS)
+    assert routed[1][0] == KEYS.partition("patient", "a", PARTITIONS)
+
+
+def test_who_was_not_authenticated_or_not_served_makes_no_patient_row() -> None:
+    patients = (("a", None),)
+    assert rows(event(principal=None, patients=patients)) == []
+    for status in (0, 199, 300, 403, 404, 500):
+        ((_, line),) = rows(event(status=status, patients=patients))
+        assert line[row.AXIS] == "principal"
+        assert line[row.PATIENTS], "what was asked for still counts for the credential"
+    assert len(rows(event(status=299, patients=patients))) == 2
+
+
+def test_no_patient_rows_where_no_rule_is_about_patients() -> None:
+    assert len(rows(event(patients=(("a", None),)), ("principal",))) == 1
+    assert len(rows(event(), ())) == 1, "incidents follow the credential whatever the rules are"
+
+
+def test_other_axes_ride_along() -> None:
+    axes = ("client_ip", "gateway", "object", "principal", "tenant")
+    busy = event(
+        client_ip="192.0.2.1:4711",
+        gateway="g",
+        object="o",
+        tenant="t",
+        patients=(("a", "x"), ("b", "t")),
+    )
+    subjects = [(line[row.AXIS], line[row.SUBJECT]) for _, line in rows(busy, axes)]
+    assert subjects == [
+        ("principal", "r/p"),
+        ("client_ip", PSEUDONYMS.client_ip("192.0.2.1")),
+        ("gateway", "g"),
+        ("object", PSEUDONYMS.object("o")),
+        ("tenant", "t"),
+        ("tenant", "x"),
+    ]
+    of_tenant = [line[row.PATIENTS] for _, line in rows(busy, ("tenant",))[1:]]
+    assert of_tenant == [((PSEUDONYMS.patient("b"), "t"),), ((PSEUDONYMS.patient("a"), "x"),)]
+
+
+def test_made_up_subjects_of_failed_requests_get_no_rows() -> None:
+    failed = event(principal=None, status=401, client_ip="192.0.2.1", object="o", tenant="t")
+    axes = ("client_ip", "object", "principal", "tenant")
+    assert [line[row.AXIS] for _, line in rows(failed, axes)] == ["client_ip"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1:80", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("[2001:db8:1:2::6]:443", "2001:db8:1:2::"),
+        ("2001:db8:1:2::6%eth0", "2001:db8:1:2::"),
+        ("::1", "::"),
+        ("10.0.0.1, 10.0.0.2", None),
+        ("unknown", None),
+        ("", None),
+        ("1.2.3.4.5", None),
+    ],
+)
+def test_addresses(text: str, expected: str | None) -> None:
+    assert network_of(text) == expected
+
+
+def test_addresses_are_pseudonyms_unless_a_rule_compares_them() -> None:
+    seen = event(client_ip="2001:db8:1:2:3:4:5:6")
+    network = "2001:db8:1:2::"
+    ((_, line),) = rows(seen)
+    assert line[row.CLIENT_IP] == PSEUDONYMS.client_ip(network)
+    (_, kept), (_, axis) = rows(seen, ("client_ip",), keep=True)
+    assert kept[row.CLIENT_IP] == network
+    assert axis[row.SUBJECT] == PSEUDONYMS.client_ip(network), "a subject is shown to people"
+
+    inside = Match("client_ip", "cidr", "10.0.0.0/8")
+    for condition, expected in (
+        (inside, True),
+        (AllOf((Match("status", "eq", 200), AnyOf((Negation(inside),)))), True),
+        (Match("client_ip", "exists", value=True), False),
+        (Match("status", "eq", 200), False),
+    ):
+        assert compares_client_ip(rule_set(condition)) is expected
+
+
+def rule_set(condition: Condition) -> RuleSet:
+    return RuleSet((Rule("i", "t", "event_count", condition, ("principal",), 1000, 1),))
+
+
+texts = st.none() | st.sampled_from(["a", "b", "RAW-1", "RAW-2"])
+events_ = st.builds(
+    Event,
+    time_ms=st.integers(0, 10**13),
+    realm=st.sampled_from(["r", "s"]),
+    status=st.sampled_from([200, 204, 401, 403, 404]),
+    principal=st.none() | st.sampled_from(["p", "q/x"]),
+    object=texts.map(lambda text: text and f"RAW-object-{text}"),
+    patients=st.lists(
+        st.tuples(st.sampled_from(["RAW-a", "RAW-b", "RAW-c"]), st.sampled_from([None, "t"])),
+        max_size=4,
+        unique=True,
+    ).map(tuple),
+    tenant=st.none() | st.just("t"),
+    client_ip=st.none() | st.sampled_from(["198.51.100.77", "RAW"]),
+    route=st.none() | st.just("/x/{id}"),
+)
+
+
+@given(st.lists(events_, max_size=4), st.sets(st.sampled_from(sorted(FIELDS))), st.integers(1, 16))
+def test_every_row_is_well_formed_and_holds_nothing_raw(
+    decoded: list[Event], axes: set[str], partitions: int
+) -> None:
+    router = EventRouter(tuple(axes), KEYS, partitions, keep_client_ip=False)
+    routed = router.route(decoded, 7)
+    home: dict[tuple[str, str], int] = {}
+    for partition, line in routed:
+        assert len(line) == EVENT_LENGTH
+        assert 0 <= partition < partitions
+        assert (line[row.OFFSET], line[row.KIND]) == (7, RowKind.EVENT)
+        assert line[row.AXIS] in axes | {"principal"}
+        assert isinstance(line[row.SUBJECT], str)
+        assert line[row.SUBJECT]
+        key = (line[row.AXIS], line[row.SUBJECT])
+        assert home.setdefault(key, partition) == partition, "one subject, one partition"
+        if line[row.AXIS] == "patient":
+            assert line[row.PRINCIPAL] is not None
+            assert 200 <= line[row.STATUS] < 300
+            assert {patient for patient, _ in line[row.PATIENTS]} == {line[row.SUBJECT]}
+        if line[row.AXIS] == "principal":
+            assert line[row.SUBJECT] == f"{line[row.REALM]}/{line[row.PRINCIPAL]}"
+    encoded = msgspec.msgpack.encode(routed)
+    assert b"RAW" not in encoded
+    assert b"198.51.100.77" not in encoded
+    assert msgspec.msgpack.encode(router.route(decoded, 7)) == encoded
