@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
@@ -28,7 +29,7 @@ from monitor.stream.sender import Delivery
 from monitor.stream.topics import check_topics, cluster_id, topic_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from aiokafka import AIOKafkaProducer
 
@@ -84,15 +85,20 @@ class Worker:
         for kafka in clusters:
             await wait_for_broker(kafka)
         await asyncio.to_thread(check_topics, settings)
-        # From the end of the loop to its beginning: whatever is sent finds its reader there.
+        # Each role joins its own group; intake waits for the rule set that enforce puts in force.
+        starts = []
         if "enforce" in self._names:
             app = self._app("enforce", settings.kafka)
-            await self._start_role(EnforceRole(app, settings, self.metrics, self._fatal))
+            starts.append(self._start_role(EnforceRole(app, settings, self.metrics, self._fatal)))
         if "detect" in self._names:
             app = self._app("detect", settings.kafka)
-            await self._start_role(DetectRole(app, settings, self.metrics, self._fatal))
+            starts.append(self._start_role(DetectRole(app, settings, self.metrics, self._fatal)))
         if "intake" in self._names:
-            await self._start_intake()
+            starts.append(self._start_intake())
+        await asyncio.gather(*starts)
+        # They stop in the order in which they feed each other: intake, detect, enforce.
+        order = (IntakeRole, DetectRole, EnforceRole)
+        self._roles.sort(key=lambda role: order.index(type(role)))
         self._lag = LagWatch(self._roles, self.metrics)
         self._lag.start()
 
@@ -117,9 +123,7 @@ class Worker:
                 by_topic,
                 status,
                 outlet,
-                lambda topic, partition, cluster=cluster, ids=ids: SourceId(
-                    cluster, ids[topic], topic, partition
-                ),
+                partial(_source_id, cluster, ids),
                 {source.topic: _decoder(source) for source in sources},
                 self._fatal,
             )
@@ -153,7 +157,7 @@ class Worker:
             async with asyncio.timeout(DRAIN_SECONDS):
                 if self._lag is not None:
                     await self._lag.stop()
-                for role in reversed(self._roles):
+                for role in self._roles:
                     await role.stop()
                 if self._producer is not None:
                     await self._producer.stop()
@@ -190,6 +194,10 @@ def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     began = time.monotonic()
     asyncio.run(main())
     log.debug("worker ended", seconds=round(time.monotonic() - began, 1))
+
+
+def _source_id(cluster: str, ids: Mapping[str, str], topic: str, partition: int) -> SourceId:
+    return SourceId(cluster, ids[topic], topic, partition)
 
 
 def _decoder(source: SourceSettings) -> Decoder:

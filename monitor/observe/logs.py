@@ -34,7 +34,7 @@ def configure_logs(log_format: Literal["console", "json"], *, level: int = loggi
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: list[Processor]
     if log_format == "json":
@@ -69,6 +69,8 @@ def configure_logs(log_format: Literal["console", "json"], *, level: int = loggi
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("monitor").setLevel(level)
+    for library in ("faust", "mode"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     # Each rebalance is an error to it; we log assignments ourselves.
     logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)
 

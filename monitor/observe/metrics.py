@@ -57,9 +57,7 @@ class Metrics:
         self.partitions = self._gauge(
             "partitions", "Partitions of a topic that this process reads.", "group", "topic"
         )
-        self.rules_version = self._gauge(
-            "rules_version", "Version of the rule set that intake routes by."
-        )
+        self.rules_version = self._gauge("rules_version", "Version of the rule set that intake routes by.")
         # Detect
         self.rows_total = self._counter(
             "rows_total",
@@ -79,16 +77,12 @@ class Metrics:
         self.flush_seconds = self._histogram(
             "flush_seconds", "Time to make a partition's state durable, in seconds."
         )
-        self.state_bytes_total = self._counter(
-            "state_bytes_total", "Bytes written to the state topic."
-        )
+        self.state_bytes_total = self._counter("state_bytes_total", "Bytes written to the state topic.")
         self.recovery_seconds = self._gauge(
             "recovery_seconds", "Time that the last recovery of a partition took, in seconds."
         )
         # Enforce
-        self.decisions_total = self._counter(
-            "decisions_total", "Entries of the ledger, by kind.", "kind"
-        )
+        self.decisions_total = self._counter("decisions_total", "Entries of the ledger, by kind.", "kind")
         self.deliveries_total = self._counter(
             "deliveries_total", "Attempts to tell a gateway, by adapter and result.", "adapter", "result"
         )

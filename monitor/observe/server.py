@@ -27,7 +27,9 @@ log = structlog.get_logger(__name__)
 class ObserveServer:
     """Serves metrics and probes; a probe returns whether it holds, and a reason for a person."""
 
-    def __init__(self, listen: Listen, registry: CollectorRegistry, *, setting: str = "observe.listen") -> None:
+    def __init__(
+        self, listen: Listen, registry: CollectorRegistry, *, setting: str = "observe.listen"
+    ) -> None:
         self._listen = listen
         self._registry = registry
         self._setting = setting

@@ -18,9 +18,7 @@ _TOPIC = r"^[A-Za-z0-9._-]{1,249}$"
 _REALM = r"^[A-Za-z0-9_.-]{1,64}$"
 _PREFIX = r"^[A-Za-z0-9._-]{0,180}$"
 
-Servers = Annotated[
-    list[Annotated[str, Field(pattern=_SERVER)]], NoDecode, BeforeValidator(split_servers)
-]
+Servers = Annotated[list[Annotated[str, Field(pattern=_SERVER)]], NoDecode, BeforeValidator(split_servers)]
 
 
 class _Section(BaseModel):

@@ -167,10 +167,7 @@ class _ChunkThread(AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         try:
             await consumer.commit(
-                {
-                    ClientPartition(*tp): OffsetAndMetadata(position, "")
-                    for tp, position in positions.items()
-                }
+                {ClientPartition(*tp): OffsetAndMetadata(position, "") for tp, position in positions.items()}
             )
         except (CommitFailedError, IllegalStateError):
             return False

@@ -101,7 +101,7 @@ class DetectPartition(OpenPartition):
         self._restore_rules(recovered)
         for key, stamp, pieces, snapshot in recovered.subjects():
             self._detector.restore_subject(key, stamp, snapshot)
-            self._pieces[key] = pieces
+            self._pieces[key] = max(pieces, 1)
             subjects += 1
             if not subjects % 1000:
                 await asyncio.sleep(0)
@@ -226,9 +226,7 @@ class DetectPartition(OpenPartition):
                 began = time.perf_counter()
         if detector.rules_version != self._rules_written:
             self._rules_written = detector.rules_version
-            records.append(
-                (state.RULES_KEY, state.encode_single(stamp, detector.snapshot_rules()))
-            )
+            records.append((state.RULES_KEY, state.encode_single(stamp, detector.snapshot_rules())))
         records.append((state.MARKS_KEY, state.encode_single(stamp, detector.marks.snapshot())))
         return records
 

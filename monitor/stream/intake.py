@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from monitor.core.events import AXIS_PRINCIPAL, OFFSET, RowKind, RulesRecord, credential_subject
+from monitor.core.events import AXIS_PRINCIPAL, OFFSET, RowKind, credential_subject
 from monitor.core.rules import rule_set_from_document
 from monitor.errors import InvariantError, RejectedRecordError
 from monitor.intake.rows import EventRouter, compares_client_ip
 from monitor.stream.role import OpenPartition, Role
 from monitor.stream.sender import Delivery, OrderedSender
+from monitor.wire.credentials import RulesStatus, decode_status
 from monitor.wire.rejected import encode_rejected, rejected_key
 from monitor.wire.routed import encode_rows, encode_rules
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
     from aiokafka.structs import ConsumerRecord
 
-    from monitor.core.events import Row, SourceId
+    from monitor.core.events import Row, RulesRecord, SourceId
     from monitor.intake.formats import Decoder
     from monitor.intake.keys import Keys
     from monitor.observe.metrics import Metrics
@@ -93,9 +94,7 @@ class RoutedOutlet:
 class IntakePartition(OpenPartition):
     """One partition that intake reads: it covers its offsets in the routed partitions."""
 
-    def __init__(
-        self, tp: Partition, position: int, source: SourceId, outlet: RoutedOutlet
-    ) -> None:
+    def __init__(self, tp: Partition, position: int, source: SourceId, outlet: RoutedOutlet) -> None:
         super().__init__(tp, position)
         self.source = source
         self.outlet = outlet
@@ -218,9 +217,7 @@ class SourcePartition(IntakePartition):
         count(self._source.name, "rejected").inc(rejected)
         count(self._source.name, "unrouted").inc(unauthenticated)
 
-    def _reject(
-        self, record: ConsumerRecord, reason: str, detail: str, delivery: Delivery
-    ) -> None:
+    def _reject(self, record: ConsumerRecord, reason: str, detail: str, delivery: Delivery) -> None:
         topic, partition = self.tp
         self.outlet.rejected.put(
             0,
@@ -249,15 +246,12 @@ class StatusPartition(IntakePartition):
         """Route statuses to their credential's partition, and rule sets to every partition."""
         for record in records:
             place = f"{record.topic}-{record.partition} offset {record.offset}"
-            entry = decode_status(record.value, place)
+            entry = decode_status(record.value or b"", place)
             if isinstance(entry, RulesStatus):
-                rules = RulesRecord(entry.version, entry.revision, entry.document)
-                self.outlet.announce(rules, delivery)
+                self.outlet.announce(entry.record(), delivery)
                 continue
             subject = credential_subject(entry.realm, entry.id)
-            partition = self.outlet.keys.partition(
-                AXIS_PRINCIPAL, subject, self.outlet.partitions
-            )
+            partition = self.outlet.keys.partition(AXIS_PRINCIPAL, subject, self.outlet.partitions)
             targets.setdefault(partition, []).append(
                 (
                     record.offset,

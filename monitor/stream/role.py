@@ -112,7 +112,7 @@ class Role(ABC):
         self._stopping = asyncio.Event()
         self._flushing = asyncio.Lock()
         app.agent(app.chunks_of(*topics), name=f"{app.group}-agent")(self._agent)
-        app.on_partitions_assigned.connect(self._on_assigned)
+        app.on_partitions_assigned.connect(self._on_assigned)  # type: ignore[arg-type]
         app.on_partitions_revoked.connect(self._on_revoked)
 
     @abstractmethod
@@ -221,11 +221,11 @@ class Role(ABC):
             raise InvariantError(msg)
         return position
 
-    async def _on_revoked(self, _app: Any, _revoked: Any, **_: Any) -> None:
+    async def _on_revoked(self, *_signal: Any, **_: Any) -> None:
         # An optimisation only: what is not flushed here is read again by the next owner. It is
         # never cancelled, since half a flush would leave a partition that we may keep in pieces.
         flush = asyncio.create_task(self._guard(self._flush_all(final=True)))
-        _, late = await asyncio.wait([flush], timeout=REVOCATION_SECONDS)
+        _done, late = await asyncio.wait([flush], timeout=REVOCATION_SECONDS)
         if late:
             log.warning("flush before giving up partitions took too long", group=self.app.group)
 
@@ -293,7 +293,4 @@ class WorkClock:
     @property
     def due(self) -> bool:
         """Whether to flush now."""
-        return (
-            self._worked >= self._budget_seconds
-            or time.monotonic() - self._since >= self._age_seconds
-        )
+        return self._worked >= self._budget_seconds or time.monotonic() - self._since >= self._age_seconds

@@ -93,9 +93,7 @@ class OrderedSender:
         """Return once there is room: a slow broker slows us down instead of growing the heap."""
         await self._room.wait()
 
-    async def _drain(
-        self, partition: int, queue: deque[tuple[bytes | None, bytes, Delivery]]
-    ) -> None:
+    async def _drain(self, partition: int, queue: deque[tuple[bytes | None, bytes, Delivery]]) -> None:
         try:
             while queue:
                 await self._send_batch(partition, queue)
@@ -105,11 +103,9 @@ class OrderedSender:
         except Exception as error:  # noqa: BLE001 - whatever it is, order is lost after it
             self._on_fatal(error)
 
-    async def _send_batch(
-        self, partition: int, queue: deque[tuple[bytes | None, bytes, Delivery]]
-    ) -> None:
+    async def _send_batch(self, partition: int, queue: deque[tuple[bytes | None, bytes, Delivery]]) -> None:
         batch = self._producer.create_batch()
-        deliveries = []
+        deliveries: list[Delivery] = []
         size = 0
         now_ms = int(time.time() * 1000)
         while queue and (not deliveries or size + len(queue[0][1]) <= BATCH_BYTES):

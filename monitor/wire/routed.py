@@ -25,9 +25,7 @@ _decode = msgspec.msgpack.Decoder().decode
 _sources: dict[tuple[Any, ...], SourceId] = {}
 
 
-def encode_rows(
-    source: SourceId, first: int, last: int, rows: Sequence[Row], *, resume: bool
-) -> bytes:
+def encode_rows(source: SourceId, first: int, last: int, rows: Sequence[Row], *, resume: bool) -> bytes:
     """Return the record of rows that covers the source offsets `first` to `last`, inclusive."""
     origin = (source.cluster, source.topic_id, source.topic, source.partition)
     return _encode((FORMAT_VERSION, _ROWS, origin, first, last, resume, rows))

@@ -98,13 +98,14 @@ class RecoveredState:
         return None if found is None else (found[0], _decode(found[1]))
 
     def subjects(self) -> Iterator[tuple[SubjectKey, int, int, Any]]:
-        """Return (key, stamp, pieces, content) of each subject that is not freed."""
+        """Yield (key, stamp, pieces, content) of each subject; content None where it was freed."""
         for key, by_stamp in self._pieces.items():
             counts = self._counts[key]
             for stamp in sorted(by_stamp, reverse=True):
                 parts = by_stamp[stamp]
                 count = counts[stamp]
                 if count == 0:
+                    yield key, stamp, 0, None
                     break
                 if all(index in parts for index in range(count)):
                     blob = b"".join(parts[index] for index in range(count))

@@ -1,0 +1,1 @@
+"""From a finding to a refused credential: decisions, the ledger, deliveries."""

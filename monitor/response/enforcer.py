@@ -1,0 +1,373 @@
+"""The one active enforcer: findings in, decisions, statuses and deliveries out.
+
+All changes go through one writer, which makes whatever has queued up durable in one transaction.
+Nothing is done before it is durable: no status goes back to detect, no gateway is called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import orjson
+import structlog
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
+
+from monitor.core.rules import rule_set_from_document
+from monitor.errors import InvariantError
+from monitor.response import lifecycle
+from monitor.response.delivery import Adapter, DeliveryDesk
+from monitor.response.ledger import Ledger
+from monitor.response.lifecycle import Decision, Policy, Step
+from monitor.response.webhook import WebhookAdapter
+from monitor.stream.kafka import consumer_options
+from monitor.stream.sender import Delivery, OrderedSender
+from monitor.wire.credentials import (
+    CredentialRecord,
+    CredentialStatusEntry,
+    EnforcerRecord,
+    PublishRules,
+    RulesInForce,
+    RulesStatus,
+    decode_control,
+    encode,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from aiokafka import AIOKafkaProducer
+    from aiokafka.structs import ConsumerRecord
+
+    from monitor.observe.metrics import Metrics
+    from monitor.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT_SECONDS: Final = 2.0
+_POLL_MS: Final = 500
+
+
+class Enforcer:
+    """Holds the book of credentials; alive between `start` and `stop`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        status_producer: AIOKafkaProducer,
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        response = settings.response
+        self._settings = settings
+        self._metrics = metrics
+        self._on_fatal = on_fatal
+        self._ledger = Ledger(settings)
+        self._statuses = OrderedSender(status_producer, settings.topic("status"), on_fatal)
+        self._policy = Policy(
+            mode=response.mode,
+            max_age_ms=int(response.max_age.total_seconds() * 1000),
+            default_ttl_ms=int(response.default_ttl.total_seconds() * 1000),
+            delivers=bool(response.webhooks),
+        )
+        adapters: list[Adapter] = [
+            WebhookAdapter(index, webhook) for index, webhook in enumerate(response.webhooks)
+        ]
+        self._desk = DeliveryDesk(
+            adapters,
+            self,
+            metrics,
+            retry_ceiling_seconds=response.retry_ceiling.total_seconds(),
+            give_up_seconds=response.give_up_after.total_seconds(),
+            on_fatal=on_fatal,
+        )
+        self._book: dict[str, CredentialRecord] = {}
+        self._position = EnforcerRecord()
+        self._rules: RulesInForce | None = None
+        self._changes: asyncio.Queue[tuple[Callable[[], Step], asyncio.Future[None]]] = asyncio.Queue()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def findings_offset(self) -> int:
+        """The next finding to decide about."""
+        return self._position.findings_offset
+
+    async def start(self) -> None:
+        """Take over: fence the one before, read its ledger, say again what may not have been heard."""
+        await self._ledger.take_over()
+        self._book = dict(self._ledger.credentials)
+        self._position = self._ledger.position
+        self._rules = self._ledger.rules
+        self._metrics.takeovers_total.inc()
+        self._tasks = [asyncio.create_task(self._guard(self._write()))]
+        await self._change(Step)  # the first heartbeat, before anything is decided
+        # Versions make it harmless to say again what the one before may have said already.
+        if self._rules is not None:
+            self._say_rules(self._rules)
+        for subject, record in self._book.items():
+            self._say_status(record)
+            if record.accepted_ms is None and record.state != "failed":
+                self._desk.deliver(subject)
+        self._tasks += [
+            asyncio.create_task(self._guard(work))
+            for work in (self._read_control(), self._beat(), self._expire())
+        ]
+        self._refresh_metrics()
+        log.info("enforcer active", mode=self._policy.mode, next_finding=self.findings_offset)
+
+    async def stop(self) -> None:
+        """Stand down; whatever was begun goes on with the next enforcer."""
+        for task in self._tasks[1:]:
+            task.cancel()
+        await self._desk.stop()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._ledger.close()
+
+    async def apply_findings(self, records: Sequence[ConsumerRecord]) -> None:
+        """Decide about findings and observations, in order; returns once that is durable.
+
+        Those below `findings_offset` were decided before, perhaps by another enforcer.
+        """
+        new = [record for record in records if record.offset >= self.findings_offset]
+        if not new:
+            return
+        waits = []
+        for record in new:
+            waits.append(self._put(lambda record=record: self._decide(record)))  # type: ignore[misc]
+        for wait in waits:
+            await wait
+
+    def _decide(self, record: ConsumerRecord) -> Step:
+        try:
+            entry = orjson.loads(record.value)
+        except orjson.JSONDecodeError:
+            msg = (
+                f"{record.topic}-{record.partition} offset {record.offset}: not a finding; who writes there?"
+            )
+            raise InvariantError(msg) from None
+        now_ms = _now_ms()
+        self._position = msgspec.structs.replace(self._position, findings_offset=record.offset + 1)
+        current = self._book.get(entry["subject"])
+        if entry["kind"] == "observation":
+            step = lifecycle.on_observation(current, entry, now_ms)
+        else:
+            incident = f"INC-{self._position.incidents + 1:04d}"
+            step = lifecycle.on_finding(current, entry, self._policy, incident, now_ms)
+            if step.told:
+                self._position = msgspec.structs.replace(
+                    self._position, incidents=self._position.incidents + 1
+                )
+            self._metrics.detection_seconds.observe(max(0.0, (now_ms - entry["event"]["time_ms"]) / 1000))
+        return step
+
+    # What deliveries ask (see delivery.Book)
+
+    def newest(self, subject: str) -> CredentialRecord | None:
+        """Return the newest record of a credential."""
+        return self._book.get(subject)
+
+    async def attempting(self, subject: str, version: int, adapter: str) -> bool:
+        """Note that a call is about to be made; False where a newer version has come meanwhile."""
+        current = False
+
+        def change() -> Step:
+            nonlocal current
+            record = self._book[subject]
+            current = record.version == version
+            return lifecycle.on_attempt(record, adapter) if current else Step()
+
+        await self._change(change)
+        return current
+
+    async def accepted(self, subject: str, version: int, adapter: str) -> None:
+        """Note that every adapter has delivered a version."""
+
+        def change() -> Step:
+            record = self._book[subject]
+            if record.version != version or record.accepted_ms is not None:
+                return Step()
+            now_ms = _now_ms()
+            self._metrics.accepted_seconds.observe((now_ms - record.requested_ms) / 1000)
+            return lifecycle.on_accepted(record, adapter, now_ms)
+
+        await self._change(change)
+
+    async def given_up(self, subject: str, version: int, adapter: str, reason: str) -> None:
+        """Note that an adapter will not deliver a version."""
+
+        def change() -> Step:
+            record = self._book[subject]
+            return lifecycle.on_given_up(record, adapter, reason) if record.version == version else Step()
+
+        await self._change(change)
+
+    # The one writer
+
+    def _put(self, change: Callable[[], Step]) -> asyncio.Future[None]:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._changes.put_nowait((change, done))
+        return done
+
+    async def _change(self, change: Callable[[], Step]) -> None:
+        await self._put(change)
+
+    async def _write(self) -> None:
+        while True:
+            queued = [await self._changes.get()]
+            while not self._changes.empty():
+                queued.append(self._changes.get_nowait())
+            decisions: list[Decision] = []
+            records: dict[str, CredentialRecord] = {}
+            told: list[CredentialRecord] = []
+            rules_before = self._rules
+            for change, _ in queued:
+                # A change sees those before it; if the commit fails, the process ends.
+                step = change()
+                decisions += step.decisions
+                if step.record is not None:
+                    self._book[step.record.subject] = records[step.record.subject] = step.record
+                    if step.told:
+                        told.append(step.record)
+            rules = self._rules if self._rules is not rules_before else None
+            await self._ledger.commit(decisions, list(records.values()), self._position, rules)
+            self._position = self._ledger.position
+            for record in told:
+                self._say_status(record)
+                self._desk.deliver(record.subject)
+            if rules is not None:
+                self._say_rules(rules)
+            self._report(decisions)
+            for _, done in queued:
+                if not done.done():
+                    done.set_result(None)
+
+    def _report(self, decisions: Sequence[Decision]) -> None:
+        for decision in decisions:
+            details = decision.details
+            self._metrics.decisions_total.labels(decision.kind).inc()
+            if decision.kind == "leaked":
+                self._metrics.leaks_total.inc()
+            if decision.kind == "enforced":
+                record = self._book[f"{details['realm']}/{details['id']}"]
+                if record.enforced_ms is not None:
+                    self._metrics.enforced_seconds.observe((record.enforced_ms - record.requested_ms) / 1000)
+            log.info(
+                decision.kind,
+                incident=details.get("incident"),
+                finding=details.get("finding"),
+                reason=details.get("reason"),
+                mode=self._policy.mode,
+            )
+        if decisions:
+            self._refresh_metrics()
+
+    def _refresh_metrics(self) -> None:
+        counts = dict.fromkeys(("requested", "accepted", "enforced", "failed"), 0)
+        oldest = 0.0
+        now_ms = _now_ms()
+        for record in self._book.values():
+            if lifecycle.is_open(record):
+                counts[record.state] += 1
+            if record.accepted_ms is None:
+                oldest = max(oldest, (now_ms - record.requested_ms) / 1000)
+        for state, count in counts.items():
+            self._metrics.open_incidents.labels(state).set(count)
+        self._metrics.oldest_undelivered_seconds.set(oldest)
+
+    # The way back to detect
+
+    def _say_status(self, record: CredentialRecord) -> None:
+        entry = CredentialStatusEntry(
+            realm=record.realm,
+            id=record.id,
+            status=record.status,
+            version=record.version,
+            at_ms=record.since_ms,
+            finding=record.finding,
+        )
+        self._statuses.put(0, encode(entry), Delivery(), record.subject.encode())
+
+    def _say_rules(self, rules: RulesInForce) -> None:
+        entry = RulesStatus(version=rules.version, revision=rules.revision, document=rules.document)
+        self._statuses.put(0, encode(entry), Delivery(), b"@rules")
+
+    # What happens by itself
+
+    async def _read_control(self) -> None:
+        topic = self._settings.topic("control")
+        consumer = AIOKafkaConsumer(**consumer_options(self._settings.kafka), auto_offset_reset="earliest")
+        await consumer.start()
+        try:
+            tp = TopicPartition(topic, 0)
+            consumer.assign([tp])
+            consumer.seek(tp, self._position.control_offset)
+            while True:
+                fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS)
+                for record in fetched.get(tp, ()):
+                    place = f"{topic}-0 offset {record.offset}"
+                    act = decode_control(record.value or b"", place)
+                    await self._change(lambda act=act, at=record.offset: self._publish(act, at))  # type: ignore[misc]
+        finally:
+            await consumer.stop()
+
+    def _publish(self, act: PublishRules, offset: int) -> Step:
+        self._position = msgspec.structs.replace(self._position, control_offset=offset + 1)
+        if self._rules is not None and self._rules.revision == act.revision:
+            return Step()
+        details: dict[str, Any] = {"revision": act.revision, "by": act.by, "reason": act.reason}
+        try:
+            rules = rule_set_from_document(act.document)
+        except (ValueError, KeyError, TypeError):
+            refused = {**details, "reason": "this monitor does not read that rule set"}
+            return Step([Decision("rules_refused", refused)])
+        version = (self._rules.version if self._rules else 0) + 1
+        self._rules = RulesInForce(
+            version=version,
+            revision=act.revision,
+            document=act.document,
+            text=act.text,
+            published_ms=act.at_ms,
+            by=act.by,
+        )
+        details["rules"] = [rule.id for rule in rules.rules]
+        details["version"] = version
+        return Step([Decision("rules_activated", details)])
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            await self._change(Step)
+            self._refresh_metrics()
+
+    async def _expire(self) -> None:
+        while True:
+            now_ms = _now_ms()
+            due = [
+                subject
+                for subject, record in self._book.items()
+                if record.until_ms is not None and record.until_ms <= now_ms
+            ]
+            for subject in due:
+                await self._change(
+                    lambda subject=subject: lifecycle.on_tick(self._book[subject], _now_ms())  # type: ignore[misc]
+                )
+            await asyncio.sleep(1.0)
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._on_fatal(error)
+            raise
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,146 @@
+"""The durable side of the enforcer: one transaction per change, fenced against an older enforcer.
+
+Decisions, credentials and the enforcer's position become visible together or not at all. Each
+decision holds the hash of the one before, from the first one on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, ProducerFenced
+
+from monitor.errors import InvariantError, SendError
+from monitor.stream.kafka import aiokafka_options
+from monitor.stream.read import read_to_end
+from monitor.wire.credentials import (
+    ENFORCER_KEY,
+    RULES_KEY,
+    CredentialRecord,
+    EnforcerRecord,
+    RulesInForce,
+    decision_hash,
+    decode_credential,
+    decode_enforcer,
+    decode_rules,
+    encode,
+    encode_decision,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from monitor.response.lifecycle import Decision
+    from monitor.settings import Settings
+
+#: Readers wait for open transactions, so one that hangs is aborted soon. In milliseconds.
+TRANSACTION_TIMEOUT_MS = 10_000
+
+
+class Ledger:
+    """Reads and writes `credentials` and `decisions` as the one active enforcer."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._credentials_topic = settings.topic("credentials")
+        self._decisions_topic = settings.topic("decisions")
+        self._producer: AIOKafkaProducer | None = None
+        self._writing = asyncio.Lock()
+        self.position = EnforcerRecord(mode=settings.response.mode)
+        self.credentials: dict[str, CredentialRecord] = {}
+        self.rules: RulesInForce | None = None
+        #: Whether an enforcer was ever active here before.
+        self.known = False
+
+    async def take_over(self) -> None:
+        """Fence whoever was active before, and only then read what it left."""
+        kafka = self._settings.kafka
+        self._producer = AIOKafkaProducer(
+            **aiokafka_options(kafka),
+            transactional_id=f"{kafka.topic_prefix}enforcer",
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            max_request_size=4 << 20,
+            linger_ms=0,
+        )
+        await self._producer.start()
+        async for records, _, _ in read_to_end(kafka, self._credentials_topic, 0):
+            for record in records:
+                self._restore(record.key, record.value, record.offset)
+
+    def _restore(self, key: bytes, value: bytes | None, offset: int) -> None:
+        place = f"{self._credentials_topic}-0 offset {offset}"
+        if value is None:
+            self.credentials.pop(key.decode(), None)
+        elif key == ENFORCER_KEY:
+            self.known = True
+            self.position = msgspec.structs.replace(
+                decode_enforcer(value, place), mode=self._settings.response.mode
+            )
+        elif key == RULES_KEY:
+            self.rules = decode_rules(value, place)
+        else:
+            credential = decode_credential(value, place)
+            self.credentials[credential.subject] = credential
+
+    async def commit(
+        self,
+        decisions: Sequence[Decision],
+        credentials: Sequence[CredentialRecord],
+        position: EnforcerRecord,
+        rules: RulesInForce | None = None,
+    ) -> None:
+        """Make a change durable: all of it, or nothing.
+
+        Raises InvariantError where another enforcer has taken over, SendError where Kafka did not
+        take it; either ends the process, and what is in memory with it.
+        """
+        now_ms = int(time.time() * 1000)
+        entries = []
+        sequence, previous = position.sequence, position.hash
+        for decision in decisions:
+            entry = encode_decision(sequence, previous, decision.kind, now_ms, dict(decision.details))
+            sequence, previous = sequence + 1, decision_hash(entry)
+            entries.append(entry)
+        position = msgspec.structs.replace(position, sequence=sequence, hash=previous, heartbeat_ms=now_ms)
+        written = [(record.subject.encode(), encode(record)) for record in credentials]
+        if rules is not None:
+            written.append((RULES_KEY, encode(rules)))
+        written.append((ENFORCER_KEY, encode(position)))
+        async with self._writing:
+            await self._write(entries, written)
+        self.position = position
+        if rules is not None:
+            self.rules = rules
+
+    async def _write(self, entries: Sequence[bytes], written: Sequence[tuple[bytes, bytes]]) -> None:
+        producer = self._producer
+        if producer is None:
+            msg = "the ledger was written to before the take-over"
+            raise InvariantError(msg)
+        try:
+            async with producer.transaction():
+                # aiokafka keeps their order: both go through one queue per partition.
+                sends = [await producer.send(self._decisions_topic, entry, partition=0) for entry in entries]
+                sends += [
+                    await producer.send(self._credentials_topic, value, key=key, partition=0)
+                    for key, value in written
+                ]
+                for send in sends:
+                    await send
+        except ProducerFenced:
+            msg = "another enforcer has taken over; this one stops before it decides anything more"
+            raise InvariantError(msg) from None
+        except KafkaError as error:
+            msg = f"{self._decisions_topic}: a decision was not written ({type(error).__name__})"
+            raise SendError(msg) from error
+
+    async def close(self) -> None:
+        """Stop writing, after a change that is under way."""
+        async with self._writing:
+            producer, self._producer = self._producer, None
+            if producer is not None:
+                await producer.stop()

@@ -1,0 +1,91 @@
+"""The enforce role: whoever owns the one partition of `findings` is the active enforcer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from monitor.errors import InvariantError
+from monitor.response.enforcer import Enforcer
+from monitor.stream.detect import plain_producer
+from monitor.stream.role import OpenPartition, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from aiokafka import AIOKafkaProducer
+    from aiokafka.structs import ConsumerRecord
+
+    from monitor.observe.metrics import Metrics
+    from monitor.settings import Settings
+    from monitor.stream.chunks import Partition, RoleApp
+
+
+class FindingsPartition(OpenPartition):
+    """The partition of `findings`; it lives as long as its enforcer.
+
+    The position that counts is in the ledger, written in the transaction of the decision. The
+    group's is only a lower bound for it.
+    """
+
+    def __init__(self, tp: Partition, position: int, enforcer: Enforcer) -> None:
+        super().__init__(tp, position)
+        self._enforcer = enforcer
+
+    async def open(self) -> None:
+        """Take over as the active enforcer."""
+        await self._enforcer.start()
+        decided = self._enforcer.findings_offset
+        if 0 < decided < self.committed:
+            msg = (
+                f"{self.tp.topic}-{self.tp.partition}: the ledger has decided up to {decided}, but the"
+                f" group goes on at {self.committed}: findings between them would be left out"
+            )
+            raise InvariantError(msg)
+
+    async def take(self, records: Sequence[ConsumerRecord]) -> None:
+        """Decide; it is durable when this returns."""
+        await self._enforcer.apply_findings(records)
+
+    async def flush(self, *, final: bool) -> int | None:  # noqa: ARG002 - nothing waits here
+        """Return the position: everything taken is durable."""
+        return min(self.continuity.next, max(self._enforcer.findings_offset, self.committed))
+
+    async def close(self) -> None:
+        """Stand down."""
+        await self._enforcer.stop()
+
+
+class EnforceRole(Role):
+    """Consumes `findings`; all but one process stand by."""
+
+    def __init__(
+        self,
+        app: RoleApp,
+        settings: Settings,
+        metrics: Metrics,
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__(app, [settings.topic("findings")], on_fatal)
+        self._settings = settings
+        self._metrics = metrics
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Start the producer of `status`, then join the group."""
+        self._producer = plain_producer(self._settings)
+        await self._producer.start()
+        await super().start()
+
+    async def stop(self) -> None:
+        """Leave the group, then stop the producer."""
+        await super().stop()
+        if self._producer is not None:
+            await self._producer.stop()
+
+    def new_partition(self, tp: Partition, position: int) -> FindingsPartition:
+        """Return the partition with an enforcer that is not active yet."""
+        if self._producer is None:
+            msg = "a partition was assigned before the role started"
+            raise InvariantError(msg)
+        enforcer = Enforcer(self._settings, self._metrics, self._producer, self.on_fatal)
+        return FindingsPartition(tp, position, enforcer)

@@ -1,0 +1,251 @@
+"""Rules, rows and logs for tests of the core: small numbers, so that bounds are met often."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from hypothesis import strategies as st
+
+from monitor.core.detector import Detector
+from monitor.core.events import Row, RowKind, RowsRecord, RulesRecord, SourceId
+from monitor.core.rules import AllOf, Match, Rule, RuleSet, rule_set_document
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+EVENTS = SourceId("cluster", "id-of-events", "events", 0)
+OTHER_EVENTS = SourceId("cluster", "id-of-events", "events", 1)
+STATUSES = SourceId("cluster", "id-of-status", "status", 0)
+ANY = AllOf(())
+SUCCESS = AllOf((Match("status", "gte", 200), Match("status", "lt", 300)))
+FAILURE = Match("status", "gte", 400)
+LATENESS_MS = 30
+
+
+def compile_pattern(text: str) -> Callable[[str], bool]:
+    """Stand in for RE2."""
+    pattern = re.compile(text)
+    return lambda value: pattern.search(value) is not None
+
+
+def new_detector(
+    rules: Sequence[Rule] | None = None, *, at_ms: int = 0, lateness_ms: int = LATENESS_MS
+) -> Detector:
+    """Return a detector, with a rule set in force where one is given."""
+    detector = Detector(3, allowed_lateness_ms=lateness_ms, compile_pattern=compile_pattern)
+    if rules is not None:
+        assert detector.activate(rules_record(rules), at_ms)
+    return detector
+
+
+def rules_record(rules: Sequence[Rule], version: int = 1) -> RulesRecord:
+    """Return the record that puts rules in force."""
+    rule_set = RuleSet(tuple(rules))
+    return RulesRecord(version, rule_set.revision, rule_set_document(rule_set))
+
+
+def rule(
+    name: str = "r",
+    *,
+    counted: str | None = None,
+    group_by: tuple[str, ...] = ("principal",),
+    timespan_ms: int = 100,
+    threshold: int = 2,
+    condition: Any = ANY,
+) -> Rule:
+    """Return a rule that counts events, or the values of a field."""
+    kind: Any = "event_count" if counted is None else "value_count"
+    return Rule(name, name.title(), kind, condition, group_by, timespan_ms, threshold, counted, runbook="x")
+
+
+def event(
+    offset: int,
+    time_ms: int,
+    *,
+    principal: str = "p",
+    patients: Sequence[tuple[str, str | None]] = (),
+    status: int = 200,
+    route: str = "/a",
+    tenant: str | None = None,
+    axis: str = "principal",
+    subject: str | None = None,
+    **columns: Any,
+) -> Row:
+    """Return an event's row; without a subject, the one of its credential."""
+    return (
+        offset,
+        RowKind.EVENT.value,
+        axis,
+        subject or f"gw/{principal}",
+        time_ms,
+        None,
+        "gw",
+        principal,
+        "api_key",
+        columns.get("object"),
+        tuple(patients),
+        tenant,
+        columns.get("client_ip"),
+        columns.get("method", "GET"),
+        route,
+        status,
+        columns.get("bytes"),
+        columns.get("records"),
+        columns.get("gateway"),
+    )
+
+
+def status_row(
+    offset: int, time_ms: int, version: int, status: str, *, principal: str = "p", finding: str | None = None
+) -> Row:
+    """Return a row that tells of a credential's status."""
+    return (
+        offset,
+        RowKind.STATUS.value,
+        "principal",
+        f"gw/{principal}",
+        time_ms,
+        version,
+        status,
+        finding,
+    )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One record of the routed log."""
+
+    offset: int
+    append_ms: int
+    record: RowsRecord | RulesRecord
+
+
+def put(detector: Detector, entry: Entry) -> None:
+    """Let a detector take a record of the log."""
+    if isinstance(entry.record, RulesRecord):
+        detector.activate(entry.record, entry.append_ms)
+    else:
+        detector.apply(entry.record, entry.offset, entry.append_ms)
+
+
+def over_the_wire(plain: Any) -> Any:
+    """Return what a snapshot is after it was written to Kafka and read again."""
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(plain))
+
+
+def text(findings: Sequence[dict[str, Any]]) -> dict[str, bytes]:
+    """Return findings by id, byte for byte; the same id must always be the same finding."""
+    by_id: dict[str, bytes] = {}
+    for found in findings:
+        plain = msgspec.json.encode(found)
+        assert by_id.setdefault(found["id"], plain) == plain
+    return by_id
+
+
+# Strategies
+
+RULE_SHAPES = (
+    (None, ("principal",)),
+    ("patient", ("principal",)),
+    ("tenant", ("principal",)),
+    ("route", ("principal",)),
+    (None, ("principal", "route")),
+    ("patient", ("principal", "tenant")),
+    ("patient", ("principal", "route")),
+    (None, ("principal", "patient")),
+    ("principal", ("patient",)),
+    (None, ("patient", "tenant")),
+    ("principal", ("route",)),
+)
+
+
+@st.composite
+def rule_lists(draw: st.DrawFn) -> list[Rule]:
+    """Return one to five rules, some of which count the same with other thresholds and timespans."""
+    shapes = draw(st.lists(st.sampled_from(RULE_SHAPES), min_size=1, max_size=3, unique=True))
+    rules = []
+    for number in range(draw(st.integers(1, 5))):
+        counted, group_by = draw(st.sampled_from(shapes))
+        rules.append(
+            rule(
+                f"rule-{number}",
+                counted=counted,
+                group_by=group_by,
+                timespan_ms=draw(st.sampled_from((5, 20, 60))),
+                threshold=draw(st.integers(1, 4)),
+                condition=draw(st.sampled_from((ANY, ANY, SUCCESS, FAILURE))),
+            )
+        )
+    return rules
+
+
+_pairs = st.lists(
+    st.tuples(st.sampled_from("abcdef"), st.sampled_from(("t1", "t2", None))),
+    max_size=3,
+    unique_by=lambda p: p[0],
+)
+
+
+@st.composite
+def logs(draw: st.DrawFn, *, rule_changes: bool = False) -> list[Entry]:
+    """Return a routed log: events and statuses, out of order, late, early, with long silences."""
+    entries: list[Entry] = []
+    append_ms = 1_000
+    reached = {EVENTS: 0, OTHER_EVENTS: 0, STATUSES: 0}
+    version = 1
+    if rule_changes:
+        entries.append(Entry(0, append_ms, rules_record(draw(rule_lists()), version)))
+    for _ in range(draw(st.integers(1, 12))):
+        append_ms += draw(st.sampled_from((0, 1, 3, 10, 10, 40, 150, 400)))
+        if rule_changes and draw(st.integers(0, 5)) == 0:
+            version += draw(st.integers(0, 1))
+            entries.append(Entry(2 * len(entries), append_ms, rules_record(draw(rule_lists()), version)))
+            continue
+        source = draw(st.sampled_from((EVENTS, EVENTS, OTHER_EVENTS, STATUSES)))
+        first = reached[source]
+        rows: list[Row] = []
+        offset = first
+        for _ in range(draw(st.integers(1, 5))):
+            rows += draw(_rows(offset, append_ms, statuses=source is STATUSES))
+            offset += draw(st.integers(1, 2))
+        entries.append(
+            Entry(2 * len(entries), append_ms, RowsRecord(source, first, offset - 1, not first, rows))
+        )
+        reached[source] = offset
+    return entries
+
+
+@st.composite
+def _rows(draw: st.DrawFn, offset: int, append_ms: int, *, statuses: bool) -> list[Row]:
+    principal = draw(st.sampled_from("pq"))
+    if statuses:
+        kind = draw(st.sampled_from(("active", "suspended", "revoked")))
+        return [
+            status_row(
+                offset,
+                append_ms - draw(st.integers(0, 5)),
+                draw(st.integers(1, 6)),
+                kind,
+                principal=principal,
+                finding=draw(st.sampled_from((None, "f1"))),
+            )
+        ]
+    time_ms = append_ms - draw(st.sampled_from((-20, 0, 0, 0, 1, 2, 5, 20, 40, 70, 95, 120)))
+    pairs = draw(_pairs)
+    status = draw(st.sampled_from((200, 200, 200, 403, 404)))
+    same: dict[str, Any] = {
+        "principal": principal,
+        "status": status,
+        "route": draw(st.sampled_from(("/a", "/b"))),
+        "tenant": draw(st.sampled_from((None, "t1"))),
+    }
+    rows = [event(offset, time_ms, patients=pairs, **same)]
+    rows.append(event(offset, time_ms, patients=pairs, axis="route", subject=same["route"], **same))
+    if status < 300:
+        rows += [
+            event(offset, time_ms, patients=[pair], axis="patient", subject=pair[0], **same) for pair in pairs
+        ]
+    return rows

@@ -1,0 +1,175 @@
+"""The detector against brute force, and against itself: saved, restored, replayed, freed."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.core.events import OFFSET, RowsRecord
+from tests.core.oracle import judge
+from tests.core.samples import Entry, logs, new_detector, over_the_wire, put, rule_lists, text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from monitor.core.detector import Detector
+    from monitor.core.rules import Rule
+
+
+#: What the shell does at random: drawn as one number, so that examples stay small.
+dice = st.integers(0, 1 << 32).map(random.Random)
+
+
+def findings_of(detector: Detector, log: Sequence[Entry]) -> list[dict[str, Any]]:
+    for entry in log:
+        put(detector, entry)
+    outcomes = detector.take_outcomes()
+    assert not outcomes.failed
+    return outcomes.findings
+
+
+def essence(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what the oracle knows of a finding."""
+    window = found["window"]
+    return {
+        "rule": found["rule"]["id"],
+        "subject": found["subject"],
+        "group": tuple(found["group"].values()),
+        "straggler": found["straggler"],
+        "source": (found["event"]["partition"], found["event"]["offset"]),
+        "window": (window["from_ms"], window["to_ms"], window["first_ms"]),
+        "patients": found["patients"],
+        "tenants": found["tenants"],
+    }
+
+
+def by_rule(found: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return findings per rule, in order: rules that share a window come together within one event."""
+    return {
+        name: [one for one in found if one["rule"] == name] for name in sorted({one["rule"] for one in found})
+    }
+
+
+@settings(max_examples=700)
+@given(rule_lists(), logs())
+def test_findings_are_those_of_brute_force(rules: list[Rule], log: list[Entry]) -> None:
+    found = [essence(one) for one in findings_of(new_detector(rules), log)]
+    assert by_rule(found) == by_rule(judge(rules, log))
+
+
+@settings(max_examples=300)
+@given(rule_lists(), logs(), dice)
+def test_freeing_changes_no_result(rules: list[Rule], log: list[Entry], rng: random.Random) -> None:
+    detector = new_detector(rules)
+    found: list[dict[str, Any]] = []
+    for entry in log:
+        found += findings_of(detector, [entry])
+        for key in detector.sweep(entry.append_ms, rng.randint(0, 4)):
+            assert key not in detector.take_dirty()
+    assert text(found) == text(findings_of(new_detector(rules), log))
+
+
+@settings(max_examples=300)
+@given(rule_lists(), logs(), dice)
+def test_a_rules_findings_depend_on_no_other_rule(
+    rules: list[Rule], log: list[Entry], rng: random.Random
+) -> None:
+    longest = max(rule.timespan_ms for rule in rules)
+    alone = rng.choice(rules)
+    if alone.timespan_ms != longest:
+        # The longest timespan decides what is too late, so one rule with it stays.
+        rules = [*rules, next(rule for rule in rules if rule.timespan_ms == longest)]
+    together = findings_of(new_detector(rules), log)
+    pair = [alone] if alone.timespan_ms == longest else [alone, rules[-1]]
+    apart = findings_of(new_detector(pair), log)
+    assert text([one for one in together if one["rule"]["id"] == alone.id]) == text(
+        [one for one in apart if one["rule"]["id"] == alone.id]
+    )
+
+
+@settings(max_examples=300)
+@given(rule_lists(), logs(), dice)
+def test_the_bounds_of_records_change_nothing(
+    rules: list[Rule], log: list[Entry], rng: random.Random
+) -> None:
+    def without_place(found: list[dict[str, Any]]) -> dict[str, bytes]:
+        return text([{key: value for key, value in one.items() if key != "routed"} for one in found])
+
+    split: list[Entry] = []
+    for entry in log:
+        for record in _split(entry.record, rng):  # type: ignore[arg-type]
+            split.append(Entry(len(split), entry.append_ms, record))
+            if rng.random() < 0.2:
+                split.append(Entry(len(split), entry.append_ms, record))
+    once, again = new_detector(rules), new_detector(rules)
+    assert without_place(findings_of(once, log)) == without_place(findings_of(again, split))
+    assert once.marks.snapshot() == again.marks.snapshot()
+
+
+def _split(record: RowsRecord, rng: random.Random) -> list[RowsRecord]:
+    """Return records that cover the same, cut between source offsets."""
+    cuts = [offset for offset in range(record.first, record.last) if rng.random() < 0.4]
+    parts, first = [], record.first
+    for last in [*cuts, record.last]:
+        rows = [row for row in record.rows if first <= row[OFFSET] <= last]
+        parts.append(RowsRecord(record.source, first, last, record.resume and first == record.first, rows))
+        first = last + 1
+    return parts
+
+
+@settings(max_examples=500)
+@given(logs(rule_changes=True), dice)
+def test_any_crash_and_restore_gives_the_same_findings(log: list[Entry], rng: random.Random) -> None:
+    """State is saved at random points; a crash may leave subjects saved later than marks and rules."""
+    baseline = new_detector()
+    expected = text(findings_of(baseline, log))
+    found: list[dict[str, Any]] = []
+    saved: dict[str, Any] = {"subjects": {}, "rules": None, "marks": None, "next": 0}
+    detector, at = new_detector(), 0
+    while at < len(log):
+        put(detector, log[at])
+        at += 1
+        if rng.random() < 0.3:
+            found += detector.take_outcomes().findings
+            freed = detector.sweep(log[at - 1].append_ms, rng.randint(0, 3))
+            stamp = log[at - 1].offset
+            # Parts are saved one after the other; a crash in between leaves the rest as it was.
+            crash_after = rng.choice((0, 1, 2, 99, 99))
+            for key in freed:
+                saved["subjects"][key] = stamp, None
+            for number, key in enumerate(detector.take_dirty()):
+                if number >= crash_after:
+                    break
+                saved["subjects"][key] = stamp, over_the_wire(detector.snapshot_subject(key))
+            if crash_after < 99:
+                detector, at = _recovered(saved), saved["next"]
+                continue
+            saved["rules"] = over_the_wire(detector.snapshot_rules())
+            if rng.random() < 0.2:
+                detector, at = _recovered(saved), saved["next"]
+                continue
+            saved["marks"] = over_the_wire(detector.marks.snapshot())
+            if rng.random() < 0.8:
+                saved["next"] = at
+            if rng.random() < 0.5:
+                detector, at = _recovered(saved), saved["next"]
+        elif rng.random() < 0.1:
+            found += detector.take_outcomes().findings
+            detector, at = _recovered(saved), saved["next"]
+    found += detector.take_outcomes().findings
+    assert text(found) == expected
+    assert detector.marks.snapshot() == baseline.marks.snapshot()
+
+
+def _recovered(saved: dict[str, Any]) -> Detector:
+    detector = new_detector()
+    if saved["rules"] is not None:
+        detector.restore_rules(saved["rules"])
+    for key, (stamp, plain) in saved["subjects"].items():
+        detector.restore_subject(key, stamp, plain)
+    if saved["marks"] is not None:
+        detector.marks.restore(saved["marks"])
+    return detector
