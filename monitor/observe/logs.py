@@ -69,7 +69,8 @@ def configure_logs(log_format: Literal["console", "json"], *, level: int = loggi
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("monitor").setLevel(level)
-    for library in ("faust", "mode"):
+    # Faust logs the start and end of each of its parts under the name of our subclass.
+    for library in ("faust", "mode", "monitor.stream.chunks"):
         logging.getLogger(library).setLevel(logging.WARNING)
     # Each rebalance is an error to it; we log assignments ourselves.
     logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)

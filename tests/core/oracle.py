@@ -46,7 +46,9 @@ class Pile:
         return sorted(by_value.values())
 
 
-def judge(rules: Sequence[Rule], log: Sequence[Entry]) -> list[dict[str, Any]]:
+def judge(  # noqa: C901, PLR0912 - brute force reads best in one piece
+    rules: Sequence[Rule], log: Sequence[Entry]
+) -> list[dict[str, Any]]:
     """Return what each finding must say, in order."""
     longest = max(rule.timespan_ms for rule in rules)
     main: dict[Any, Pile] = {}

@@ -6,7 +6,6 @@ the model would prove nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,6 +30,8 @@ from tests.core.samples import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from monitor.core.subject import Subject
 
 RULES = [

@@ -64,8 +64,10 @@ def test_durations_have_at_most_two_units(span_ms: int, expected: str) -> None:
             "principal",
             ("client_ip",),
             "192.0.2.1",
-            "One network address had requests with 200 different credentials in 4 min 12 s;"
-            " the limit is 200 in 10 min",
+            (
+                "One network address had requests with 200 different credentials in 4 min 12 s;"
+                " the limit is 200 in 10 min"
+            ),
         ),
     ],
 )
