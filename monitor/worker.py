@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -122,10 +123,10 @@ class Worker:
                 self._app("intake", kafka),
                 by_topic,
                 status,
-                outlet,
-                partial(_source_id, cluster, ids),
-                {source.topic: _decoder(source) for source in sources},
-                self._fatal,
+                outlet=outlet,
+                source_ids=partial(_source_id, cluster, ids),
+                decoders={source.topic: _decoder(source) for source in sources},
+                on_fatal=self._fatal,
             )
             await self._start_role(role)
 
@@ -187,6 +188,12 @@ def end_process(code: int) -> NoReturn:
 
 def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     """Run a worker until it is told to stop."""
+
+    # What is alive now stays, and most objects after it die young or live long: looking through them
+    # all every 700 allocations was a fifth of the work.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
     async def main() -> None:
         await Worker(settings, roles).run()

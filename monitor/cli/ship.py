@@ -17,9 +17,8 @@ from monitor.errors import ConfigurationError, ExitCode, Fault
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from monitor.settings import Settings, SourceSettings
-
     from monitor.intake.ship import Shipped
+    from monitor.settings import Settings, SourceSettings
 
 
 @click.command()

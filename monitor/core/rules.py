@@ -170,8 +170,8 @@ def rule_set_from_document(document: dict[str, Any]) -> RuleSet:
         msg = f"rule set document of version {document.get('version')!r}: this monitor reads 1"
         raise ValueError(msg)
     rules = []
-    for plain in document["rules"]:
-        plain = dict(plain)
+    for entry in document["rules"]:
+        plain = dict(entry)
         plain["condition"] = condition_from_document(plain["condition"])
         plain["group_by"] = tuple(plain["group_by"])
         plain["falsepositives"] = tuple(plain["falsepositives"])

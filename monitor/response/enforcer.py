@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -137,9 +138,8 @@ class Enforcer:
         new = [record for record in records if record.offset >= self.findings_offset]
         if not new:
             return
-        waits = []
-        for record in new:
-            waits.append(self._put(lambda record=record: self._decide(record)))  # type: ignore[misc]
+        # All are queued before the first is waited for: the writer then takes them together.
+        waits = [self._put(partial(self._decide, record)) for record in new]
         for wait in waits:
             await wait
 
@@ -312,7 +312,7 @@ class Enforcer:
                 for record in fetched.get(tp, ()):
                     place = f"{topic}-0 offset {record.offset}"
                     act = decode_control(record.value or b"", place)
-                    await self._change(lambda act=act, at=record.offset: self._publish(act, at))  # type: ignore[misc]
+                    await self._change(partial(self._publish, act, record.offset))
         finally:
             await consumer.stop()
 
@@ -354,10 +354,11 @@ class Enforcer:
                 if record.until_ms is not None and record.until_ms <= now_ms
             ]
             for subject in due:
-                await self._change(
-                    lambda subject=subject: lifecycle.on_tick(self._book[subject], _now_ms())  # type: ignore[misc]
-                )
+                await self._change(partial(self._end_if_due, subject))
             await asyncio.sleep(1.0)
+
+    def _end_if_due(self, subject: str) -> Step:
+        return lifecycle.on_tick(self._book[subject], _now_ms())
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:

@@ -18,7 +18,7 @@ from monitor.errors import ConfigurationError, Fault
 from monitor.settings.models import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 DEFAULT_PATH: Final = Path("monitor.yaml")
 _PREFIX: Final = "MONITOR_"

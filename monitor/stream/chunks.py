@@ -82,7 +82,7 @@ class _ChunkThread(AIOKafkaConsumerThread):
         self._chunk_start: dict[Any, int] = {}
         self._last_seen: dict[Any, int] = {}
 
-    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:  # noqa: ARG002 - Faust's
         app = cast("RoleApp", self.consumer.app)
         session_ms = int(app.kafka.session_timeout_seconds * 1000)
         # aiokafka keeps the last assignment on the *class*, so each app needs one of its own.

@@ -175,6 +175,7 @@ class SourcePartition(IntakePartition):
         position: int,
         source_id: SourceId,
         outlet: RoutedOutlet,
+        *,
         source: SourceSettings,
         decode: Decoder,
     ) -> None:
@@ -274,6 +275,7 @@ class IntakeRole(Role):
         app: RoleApp,
         sources: Mapping[str, SourceSettings],
         status_topic: str | None,
+        *,
         outlet: RoutedOutlet,
         source_ids: Callable[[str, int], SourceId],
         decoders: Mapping[str, Decoder],
@@ -293,7 +295,7 @@ class IntakeRole(Role):
         if source is None:
             return StatusPartition(tp, position, source_id, self._outlet)
         decode = self._decoders[tp.topic]
-        return SourcePartition(tp, position, source_id, self._outlet, source, decode)
+        return SourcePartition(tp, position, source_id, self._outlet, source=source, decode=decode)
 
 
 def _offset_boundary(rows: Sequence[Row], at: int, end: int) -> int:

@@ -1,0 +1,1 @@
+"""Bytes and objects: one module per topic, and nowhere else."""

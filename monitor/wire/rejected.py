@@ -10,7 +10,7 @@ import orjson
 FORMAT_VERSION = 1
 
 
-def encode_rejected(  # noqa: PLR0913 - one keyword per field of the record
+def encode_rejected(
     topic: str,
     partition: int,
     offset: int,

@@ -1,0 +1,155 @@
+"""Which credentials are refused now: the whole set, in memory, from the `credentials` topic."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
+
+from monitor.core.events import CredentialStatus
+from monitor.stream.kafka import consumer_options
+from monitor.wire.credentials import (
+    ENFORCER_KEY,
+    RULES_KEY,
+    decode_credential,
+    decode_enforcer,
+)
+
+if TYPE_CHECKING:
+    from aiokafka.structs import ConsumerRecord
+
+    from monitor.observe.metrics import Metrics
+    from monitor.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_POLL_MS: Final = 500
+_PAUSE_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a credential is refused; `until_ms` (exclusive, epoch ms) is None for a revocation."""
+
+    status: CredentialStatus
+    incident: str
+    until_ms: int | None
+
+
+class Register:
+    """Follows `credentials`, and goes on with the last known set through any outage of Kafka."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._kafka = settings.kafka
+        self._topic = settings.topic("credentials")
+        self._metrics = metrics
+        #: Subject (``realm/id``) → refusal, for every credential that is not active.
+        self.refused: dict[str, Refusal] = {}
+        self._position: int | None = None
+        self._caught_up = False
+        self._heartbeat_ms = 0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the set was ever complete: caught up once, with a sign of life of an enforcer.
+
+        An emptied topic holds no sign of life: it must not mean that everybody is allowed. Once
+        ready it stays so: a monitor that is down must not have every hospital refused.
+        """
+        return self._caught_up and self._heartbeat_ms > 0
+
+    @property
+    def waiting_for(self) -> str:
+        """What is missing, for a person."""
+        if not self._caught_up:
+            return "reading the credentials topic"
+        return "waiting for the first sign of life of an enforcer: is `monitor worker` running?"
+
+    def start(self) -> None:
+        """Begin to follow the topic."""
+        self._task = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Stop following."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._read()
+            except KafkaError as error:
+                log.error(  # noqa: TRY400 - the cause is Kafka's, a traceback says no more
+                    "credentials cannot be read; the last known set stays in force",
+                    error=type(error).__name__,
+                )
+            except Exception:
+                log.exception("credentials cannot be read; the last known set stays in force")
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _read(self) -> None:
+        consumer = AIOKafkaConsumer(**consumer_options(self._kafka), auto_offset_reset="earliest")
+        try:
+            await consumer.start()
+            tp = TopicPartition(self._topic, 0)
+            consumer.assign([tp])
+            if self._position is None:
+                await consumer.seek_to_beginning(tp)
+            else:
+                consumer.seek(tp, self._position)
+            end = (await consumer.end_offsets([tp]))[tp]
+            while True:
+                fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS)
+                for record in fetched.get(tp, ()):
+                    self._apply(record)
+                self._position = await consumer.position(tp)
+                if not self._caught_up and self._position >= end:
+                    self._caught_up = True
+                    log.info("credentials read", refused=len(self.refused))
+                self._metrics.authz_ready.set(self.ready)
+        finally:
+            await consumer.stop()
+
+    def _apply(self, record: ConsumerRecord) -> None:
+        if record.key is None or record.key == RULES_KEY:
+            return
+        place = f"{record.topic}-{record.partition} offset {record.offset}"
+        if record.key == ENFORCER_KEY:
+            if record.value is not None:
+                self._heartbeat_ms = decode_enforcer(record.value, place).heartbeat_ms
+                self._metrics.authz_heartbeat_timestamp_seconds.set(self._heartbeat_ms / 1000)
+            return
+        subject = record.key.decode()
+        if record.value is None:
+            self.refused.pop(subject, None)
+        else:
+            credential = decode_credential(record.value, place)
+            if credential.status is CredentialStatus.ACTIVE:
+                self.refused.pop(subject, None)
+            else:
+                self.refused[subject] = Refusal(credential.status, credential.incident, credential.until_ms)
+        self._count()
+
+    def _count(self) -> None:
+        counts = {CredentialStatus.SUSPENDED: 0, CredentialStatus.REVOKED: 0}
+        for refusal in self.refused.values():
+            counts[refusal.status] += 1
+        for status, count in counts.items():
+            self._metrics.authz_credentials.labels(status.value).set(count)
+
+    def refusal(self, subject: str) -> Refusal | None:
+        """Return why a credential is refused now, or None where it may be used."""
+        refusal = self.refused.get(subject)
+        if refusal is None:
+            return None
+        if refusal.until_ms is not None and refusal.until_ms <= int(time.time() * 1000):
+            return None  # its time is over; the enforcer's record of that may be a moment away
+        return refusal

@@ -1,0 +1,149 @@
+"""Answers Envoy's HTTP `ext_authz`, nginx's `auth_request`, Traefik's and Caddy's `forward_auth`.
+
+Any path and method asks about the credential that a header names; paths below ``/-/`` are ours. The
+gateway must set that header itself, and strip it from what clients send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import signal
+import time
+from typing import TYPE_CHECKING, Final
+
+import orjson
+import structlog
+from aiohttp import web
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
+
+from monitor.authz.register import Register
+from monitor.core.events import CredentialStatus, credential_subject
+from monitor.errors import ConfigurationError, Fault
+from monitor.observe.metrics import Metrics
+from monitor.stream.reach import wait_for_broker
+from monitor.stream.topics import partition_counts
+
+if TYPE_CHECKING:
+    from monitor.authz.register import Refusal
+    from monitor.settings import Settings
+    from monitor.settings.values import Listen
+
+log = structlog.get_logger(__name__)
+
+REALM_HEADER: Final = "x-realm"
+_SHUTDOWN_SECONDS: Final = 1.0
+
+
+class AuthzService:
+    """One listening decision service."""
+
+    def __init__(self, settings: Settings, listen: Listen) -> None:
+        self._settings = settings
+        self._listen = listen
+        self._realm = settings.authz.realm
+        self._header = settings.authz.principal_header
+        self.metrics = Metrics()
+        self.register = Register(settings, self.metrics)
+        self._runner: web.ServerRunner | None = None
+        self._allowed = self.metrics.authz_decisions_total.labels("allowed")
+        self._seconds = self.metrics.authz_seconds
+        #: The port that was taken; 0 before the start.
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen and begin to read; raises ConfigurationError where the address is not to be had."""
+        server = web.Server(self.answer, access_log=None)
+        self._runner = web.ServerRunner(server, handle_signals=False)
+        await self._runner.setup()
+        host, port = self._listen
+        site = web.TCPSite(self._runner, host, port, shutdown_timeout=_SHUTDOWN_SECONDS)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            problem = f"cannot listen on {self._listen}: {error.strerror}"
+            fault = Fault("authz.listen", problem, "is it taken?")
+            raise ConfigurationError("the decision service cannot listen", [fault]) from None
+        self.port = self._runner.addresses[0][1]
+        self.register.start()
+        log.info("decision service", listen=f"{host}:{self.port}")
+
+    async def stop(self) -> None:
+        """Answer what is under way, then stop."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+        await self.register.stop()
+
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        """Answer one question of a gateway, or of those who watch us."""
+        path = request.rel_url.raw_path
+        if path.startswith("/-/"):
+            return self._own(path)
+        began = time.perf_counter()
+        response = self._decide(request)
+        self._seconds.observe(time.perf_counter() - began)
+        return response
+
+    def _decide(self, request: web.BaseRequest) -> web.Response:
+        if not self.register.ready:
+            return self._refuse(503, "not_ready", self.register.waiting_for)
+        principal = request.headers.get(self._header)
+        if not principal:
+            return self._refuse(403, "no_principal", f"the gateway did not send {self._header}")
+        realm = self._realm or request.headers.get(REALM_HEADER)
+        if not realm:
+            return self._refuse(403, "no_realm", f"set authz.realm, or send {REALM_HEADER}")
+        refusal = self.register.refusal(credential_subject(realm, principal))
+        if refusal is None:
+            self._allowed.inc()
+            return web.Response()
+        return self._refuse_credential(refusal)
+
+    def _refuse_credential(self, refusal: Refusal) -> web.Response:
+        response = self._refuse(
+            403,
+            f"credential_{refusal.status.value}",
+            "this credential read more than it may; contact the operator and name the incident",
+            incident=refusal.incident,
+        )
+        if refusal.status is CredentialStatus.SUSPENDED and refusal.until_ms is not None:
+            seconds = max(1, math.ceil(refusal.until_ms / 1000 - time.time()))
+            response.headers["Retry-After"] = str(seconds)
+        return response
+
+    def _refuse(self, status: int, error: str, detail: str, **more: str) -> web.Response:
+        self.metrics.authz_decisions_total.labels(error).inc()
+        body = orjson.dumps({"error": error, **more, "detail": detail})
+        return web.Response(status=status, body=body, content_type="application/json")
+
+    def _own(self, path: str) -> web.Response:
+        if path == "/-/healthz":
+            return web.Response(text="ok")
+        if path == "/-/readyz":
+            ready = self.register.ready
+            text = "ready" if ready else self.register.waiting_for
+            return web.Response(status=200 if ready else 503, text=text)
+        if path == "/-/metrics":
+            body = generate_latest(self.metrics.registry)
+            return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_PLAIN_1_0_0})
+        return web.Response(status=404, text="there is /-/healthz, /-/readyz and /-/metrics")
+
+
+async def run_authz(settings: Settings, listen: Listen) -> None:
+    """Run the decision service until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await wait_for_broker(settings.kafka)
+    topic = settings.topic("credentials")
+    if topic not in await asyncio.to_thread(partition_counts, settings.kafka):
+        fault = Fault(f"topic {topic}", "does not exist", "run `monitor init`")
+        raise ConfigurationError("Kafka's topics are not as they must be", [fault])
+    service = AuthzService(settings, listen)
+    await service.start()
+    await stop.wait()
+    await service.stop()
+    log.info("stopped")
