@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, PlainSerializer
+from pydantic_settings import NoDecode
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\Z")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -83,4 +84,5 @@ def split_servers(value: Any) -> Any:
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
-Address = Annotated[Listen, BeforeValidator(parse_listen), PlainSerializer(str)]
+# NoDecode: in the environment it is plain text, not JSON.
+Address = Annotated[Listen, NoDecode, BeforeValidator(parse_listen), PlainSerializer(str)]

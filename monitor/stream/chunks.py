@@ -10,6 +10,7 @@ are pinned, and tests/stream guards every assumption made here.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Most records that one fetch hands over: it bounds memory and the pause before the loop runs again.
 MAXIMUM_CHUNK = 2000
+#: How long a fetch waits while some partition has no position yet, in seconds.
+_UNPOSITIONED_SECONDS = 0.02
 #: Chunks that may wait for an agent; Faust's default of 4,096 would count records.
 WAITING_CHUNKS = 8
 
@@ -114,16 +117,23 @@ class _ChunkThread(AIOKafkaConsumerThread):
             if self._last_seen.get(tp) != position:
                 # A seek or a new assignment: what was fetched before does not join what follows.
                 self._chunk_start[tp] = position
-        fetched = await super()._fetch_records(
-            consumer, active_partitions, timeout=timeout, max_records=max_records
-        )
+        # A partition whose position is not known yet is left for the next call: records of it would
+        # come without the position that they start at.
+        known = {tp for tp in active_partitions if tp in before}
+        if len(known) < len(active_partitions):
+            timeout = _UNPOSITIONED_SECONDS
+        if not known:
+            await asyncio.sleep(_UNPOSITIONED_SECONDS)
+            return {}
+        fetched = await super()._fetch_records(consumer, known, timeout=timeout, max_records=max_records)
         self._last_seen = self._positions(consumer)
         chunks = {}
         for tp, records in fetched.items():
             after = self._last_seen.get(tp)
-            start = self._chunk_start.get(tp)
-            if after is None or start is None:
+            if after is None:
                 continue  # taken away during the fetch: it is fetched again by its owner
+            # Faust may have sought back while the fetch waited.
+            start = min(self._chunk_start[tp], records[0].offset)
             self._chunk_start[tp] = after
             last = records[-1]
             chunks[tp] = [

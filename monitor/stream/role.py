@@ -224,6 +224,7 @@ class Role(ABC):
     async def _on_revoked(self, *_signal: Any, **_: Any) -> None:
         # An optimisation only: what is not flushed here is read again by the next owner. It is
         # never cancelled, since half a flush would leave a partition that we may keep in pieces.
+        log.info("the group is rebalancing", group=self.app.group)
         flush = asyncio.create_task(self._guard(self._flush_all(final=True)))
         _done, late = await asyncio.wait([flush], timeout=REVOCATION_SECONDS)
         if late:

@@ -1,0 +1,192 @@
+"""The processes of the demo: started on a leash, waited for, and ended together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from monitor.demo import leash
+from monitor.errors import ExitCode, MonitorError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+_POLL_SECONDS: Final = 0.05
+_END_SECONDS: Final = 8.0
+_TAIL_LINES: Final = 15
+#: Below what Linux gives to outgoing connections, so that none of those takes a port we chose.
+_PORTS: Final = range(20_000, 32_000)
+
+
+class DemoError(MonitorError):
+    """A part of the demo did not start, or ended before it should."""
+
+    exit_code = ExitCode.SOFTWARE
+
+
+class Child:
+    """One process, and the file that holds what it says."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is its group's too."""
+        return self._process.pid
+
+    @property
+    def code(self) -> int | None:
+        """The exit code, or None while it runs; negative for a signal."""
+        return self._process.poll()
+
+    def tail(self) -> str:
+        """Return the last lines of what it said."""
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-_TAIL_LINES:]) or "(it said nothing)"
+
+    def signal(self, number: int) -> None:
+        """Send a signal to it and what it started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+
+class Processes:
+    """All children of the demo; leaving the context ends them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._children: list[Child] = []
+        # A setting of the shell must not reach into the demo.
+        self._environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("MONITOR_")
+        }
+
+    async def __aenter__(self) -> Self:
+        """Nothing runs yet."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End what runs: SIGTERM, and SIGKILL to whoever does not follow."""
+        await self.stop()
+
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int | None = None,
+    ) -> Child:
+        """Start a process in a group of its own; what it says goes to ``<name>.log``.
+
+        `stdin` and `stdout` are file descriptors; without `stdout` it goes to the log too.
+        """
+        path = self._folder / f"{name}.log"
+        with path.open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603 - the demo's own commands
+                [sys.executable, "-I", "-S", str(Path(leash.__file__)), str(os.getpid()), *command],
+                stdin=stdin,
+                stdout=log if stdout is None else stdout,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,
+            )
+        child = Child(name, process, path)
+        self._children.append(child)
+        return child
+
+    async def run(self, name: str, command: Sequence[str], *, within_seconds: float) -> None:
+        """Run a process to its end; raises DemoError where it fails or takes too long."""
+        child = self.start(name, command)
+        deadline = time.monotonic() + within_seconds
+        while child.code is None:
+            if time.monotonic() > deadline:
+                raise DemoError(_told(child, f"did not end within {within_seconds:.0f} s"))
+            await asyncio.sleep(_POLL_SECONDS)
+        self._children.remove(child)
+        if child.code != 0:
+            raise DemoError(_told(child, f"ended with exit code {child.code}"))
+
+    async def wait_until(
+        self, condition: Callable[[], Awaitable[bool]], child: Child, what: str, *, within_seconds: float
+    ) -> None:
+        """Return once the condition holds; raises DemoError where a child ends or time is up.
+
+        `what` completes the sentence "worker: …".
+        """
+        deadline = time.monotonic() + within_seconds
+        while not await condition():
+            self.check()
+            if time.monotonic() > deadline:
+                raise DemoError(_told(child, f"{what}: not within {within_seconds:.0f} s"))
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def check(self) -> None:
+        """Raise DemoError where a child ended that should still run."""
+        for child in self._children:
+            if child.code is not None:
+                raise DemoError(_told(child, f"ended unexpectedly, with exit code {child.code}"))
+
+    async def watch(self) -> None:
+        """Run until a child ends unexpectedly; raises DemoError then."""
+        while True:
+            self.check()
+            await asyncio.sleep(4 * _POLL_SECONDS)
+
+    async def stop(self) -> None:
+        """End all children and reap them."""
+        for child in self._children:
+            child.signal(signal.SIGTERM)
+        deadline = time.monotonic() + _END_SECONDS
+        while any(child.code is None for child in self._children) and time.monotonic() < deadline:
+            await asyncio.sleep(_POLL_SECONDS)
+        for child in self._children:
+            # Also where it ended by itself: what it started is in its group.
+            child.signal(signal.SIGKILL)
+        while any(child.code is None for child in self._children):
+            await asyncio.sleep(_POLL_SECONDS)
+        self._children.clear()
+
+
+def monitor_command(*arguments: str) -> list[str]:
+    """Return a command of the product, as this Python runs it."""
+    return [sys.executable, "-m", "monitor", *arguments]
+
+
+def free_ports(count: int) -> list[int]:
+    """Return different TCP ports of loopback that nobody listens on now."""
+    held: list[socket.socket] = []
+    try:
+        for port in random.sample(_PORTS, len(_PORTS)):
+            probe = socket.socket()
+            # No SO_REUSEADDR: it would take a port that another server is just leaving.
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                probe.close()
+                continue
+            held.append(probe)
+            if len(held) == count:
+                return [probe.getsockname()[1] for probe in held]
+    finally:
+        for probe in held:
+            probe.close()
+    msg = f"fewer than {count} free ports between {_PORTS.start} and {_PORTS.stop} on 127.0.0.1"
+    raise DemoError(msg)
+
+
+def _told(child: Child, problem: str) -> str:
+    indented = child.tail().replace("\n", "\n  ")
+    return f"{child.name}: {problem}. Its log ({child.log}) ends with:\n  {indented}"

@@ -1,0 +1,279 @@
+"""Everything that the demo runs, put together in one folder and taken down again."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import aiohttp
+import yaml
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
+
+from monitor.demo.api import AppointmentsApi
+from monitor.demo.appointments import make_register
+from monitor.demo.follow import Follower
+from monitor.demo.gateway import KEY_HEADER, REALM, GatewayPlan, find_envoy, gateway_command, write_gateway
+from monitor.demo.processes import Child, DemoError, Processes, free_ports, monitor_command
+from monitor.demo.receiver import WebhookReceiver, new_secret
+from monitor.demo.traffic import Client, Tally, new_session
+from monitor.settings import load_settings
+from monitor.stream.embedded import EmbeddedBroker
+from monitor.stream.reach import admin_client, wait_for_broker
+from monitor.stream.topics import OWN_TOPICS, create_embedded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from monitor.settings import Settings
+
+PARTNERS: Final = ("agenda-sync", "call-centre", "e-prescribe", "lab-results", "reminder-sms")
+#: The credential that is abused: a partner's own, which its owner hardly uses.
+ATTACKER: Final = "booking-widget"
+SOURCE: Final = "gateway"
+_PARTITIONS: Final = 4
+_START_SECONDS: Final = 45.0
+_KEY_BYTES: Final = 24
+_HTTP_SECONDS: Final = aiohttp.ClientTimeout(total=2)
+
+
+@dataclass(frozen=True, slots=True)
+class StackOptions:
+    """What to run; `kafka` is ``host:port`` of a real one, None the embedded one.
+
+    `attackers` are the ids of the credentials that will be abused.
+    """
+
+    seed: int = 1
+    with_monitor: bool = True
+    kafka: str | None = None
+    attackers: tuple[str, ...] = (ATTACKER,)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the processes listen, on 127.0.0.1."""
+
+    gateway: int
+    gateway_admin: int
+    authz: int
+    observe: int
+
+
+class Stack:
+    """The API, its gateway, Kafka and the monitor, up while the context is entered.
+
+    `say` takes a sentence for each thing that is up. Raises a MonitorError where a part does not
+    come up; everything is taken down before.
+    """
+
+    def __init__(self, folder: Path, options: StackOptions, say: Callable[[str], None]) -> None:
+        self.folder = folder
+        self.options = options
+        self._say = say
+        self._exits = AsyncExitStack()
+        self._clients: dict[str, Client] = {}
+        self._session: aiohttp.ClientSession | None = None
+        self._settings: Settings | None = None
+        self.ports = Ports(*free_ports(4))
+        self.register = make_register(options.seed)
+        self.secret = new_secret()
+        self.receiver = WebhookReceiver(self.secret)
+        self.processes = Processes(folder)
+
+    async def __aenter__(self) -> Self:
+        """Start everything, and return when events would flow."""
+        async with AsyncExitStack() as exits:
+            find_envoy()
+            session = self._session = await exits.enter_async_context(new_session())
+            api = await exits.enter_async_context(AppointmentsApi(self.register))
+            self._say(f"appointments API: {len(self.register.appointments):,} appointments")
+            if self.options.with_monitor:
+                await exits.enter_async_context(self.receiver)
+                self._settings = await self._prepare(exits)
+            await exits.enter_async_context(self.processes)
+            if self._settings is None:
+                await self._start_gateway(api.port, None)
+            else:
+                await self._start_monitor(api.port)
+            for name in (*PARTNERS, *self.options.attackers):
+                self._clients[name] = Client(session, self.gateway, self._keys[name], Tally(name))
+            self._exits = exits.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop everything."""
+        await self._exits.aclose()
+
+    @property
+    def gateway(self) -> str:
+        """The gateway's address."""
+        return f"http://127.0.0.1:{self.ports.gateway}"
+
+    @property
+    def config(self) -> Path:
+        """The monitor's settings."""
+        return self.folder / "monitor.yaml"
+
+    @property
+    def settings(self) -> Settings:
+        """The monitor's settings, read; there are none without the monitor."""
+        if self._settings is None:
+            msg = "the demo runs without the monitor: it has no settings"
+            raise DemoError(msg)
+        return self._settings
+
+    @property
+    def clients(self) -> dict[str, Client]:
+        """Client id → client, for partners and attackers."""
+        return self._clients
+
+    def header_file(self, client: str) -> Path:
+        """Return the file that holds a client's key as a header, for ``curl -H @FILE``."""
+        return self.folder / "keys" / f"{client}.header"
+
+    def follower(self, **callbacks: Any) -> Follower:
+        """Return a reader of what the monitor says."""
+        return Follower(self.settings, **callbacks)
+
+    async def events_seen(self) -> int:
+        """Return how many of the gateway's events the worker has taken; 0 while it cannot tell."""
+        text = await self._get(self.ports.observe, "/metrics")
+        counts = re.findall(r'^access_monitor_events_total\{[^}]*outcome="[a-z]+"[^}]*\} (\S+)$', text, re.M)
+        return int(sum(map(float, counts)))
+
+    async def _prepare(self, exits: AsyncExitStack) -> Settings:
+        if self.options.kafka is None:
+            broker = exits.enter_context(EmbeddedBroker())
+            settings = self._write_settings("embedded", broker.bootstrap_servers, "access-monitor.")
+            create_embedded(settings, broker, _PARTITIONS)
+            self._say(f"embedded Kafka broker on {broker.bootstrap_servers}")
+            return settings
+        settings = self._write_settings("cluster", self.options.kafka, f"demo-{secrets.token_hex(4)}.")
+        await wait_for_broker(settings.kafka)
+        exits.callback(_delete_topics, settings)
+        source = NewTopic(settings.sources[0].topic, _PARTITIONS, 1)
+        for future in admin_client(settings.kafka).create_topics([source]).values():
+            future.result()
+        self._say(f"Kafka at {self.options.kafka}, topics {settings.kafka.topic_prefix}*")
+        return settings
+
+    def _write_settings(self, broker: str, servers: str, prefix: str) -> Settings:
+        secret_file = self.folder / "webhook.secret"
+        secret_file.touch(mode=0o600)
+        secret_file.write_text(self.secret, encoding="utf-8")
+        plain = {
+            "kafka": {
+                "broker": broker,
+                "bootstrap_servers": servers.split(","),
+                "topic_prefix": prefix,
+                "group_prefix": prefix,
+                "partitions": _PARTITIONS,
+                "replication_factor": 1,
+                "min_insync_replicas": 1,
+                "connect_timeout_seconds": 20,
+            },
+            "sources": [{"name": SOURCE, "topic": f"{prefix}{SOURCE}", "realm": REALM}],
+            "privacy": {"key_file": "monitor.keys"},
+            "response": {
+                "mode": "enforce",
+                "webhooks": [{"url": self.receiver.url, "secret_file": secret_file.name}],
+            },
+            "authz": {"listen": f"127.0.0.1:{self.ports.authz}", "realm": REALM},
+            "observe": {"listen": f"127.0.0.1:{self.ports.observe}"},
+        }
+        text = yaml.safe_dump(plain, sort_keys=False)
+        self.config.write_text(f"# Written by `monitor demo`.\n{text}", encoding="utf-8")
+        with _shell_settings_aside():
+            return load_settings(self.config, check_files=False)
+
+    async def _start_monitor(self, api_port: int) -> None:
+        run, keys = self.processes.run, str(self.folder / "monitor.keys")
+        await run("keys", monitor_command("keys", "new", keys), within_seconds=_START_SECONDS)
+        config = ("-c", str(self.config))
+        init = monitor_command("init", "--from", "earliest", *config)
+        await run("init", init, within_seconds=_START_SECONDS)
+        self._say("topics checked and rules published: monitor init")
+        worker = self.processes.start("worker", monitor_command("worker", *config))
+        authz = self.processes.start("authz", monitor_command("authz", *config))
+        reader, writer = os.pipe()
+        try:
+            ship = self.processes.start(
+                "ship", monitor_command("ship", "--source", SOURCE, "-", *config), stdin=reader
+            )
+            await self._start_gateway(api_port, writer)
+        finally:
+            # The children have them; the shipper sees the end only when nobody else can write.
+            os.close(reader)
+            os.close(writer)
+        await self._wait_for(worker, self.ports.observe, "/readyz")
+        self._say("worker is ready: intake, detect, enforce")
+        await self._wait_for(authz, self.ports.authz, "/-/readyz")
+        self._say("decision service is ready: monitor authz")
+        await self._wait_for_events(ship)
+
+    async def _start_gateway(self, api_port: int, log: int | None) -> None:
+        """Start Envoy; its access log goes to the descriptor `log`, or to envoy.log."""
+        self._keys = {
+            name: secrets.token_urlsafe(_KEY_BYTES) for name in (*PARTNERS, *self.options.attackers)
+        }
+        (self.folder / "keys").mkdir(mode=0o700)
+        for name, key in self._keys.items():
+            self.header_file(name).write_text(f"{KEY_HEADER}: {key}\n", encoding="utf-8")
+        config = self.folder / "envoy.json"
+        authz = self.ports.authz if self.options.with_monitor else None
+        plan = GatewayPlan(self.ports.gateway, self.ports.gateway_admin, api_port, authz, self._keys)
+        write_gateway(config, plan)
+        envoy = self.processes.start("envoy", gateway_command(config), stdout=log)
+        await self._wait_for(envoy, self.ports.gateway_admin, "/ready")
+        asked = "asks monitor authz" if authz else "asks nobody"
+        self._say(f"Envoy on {self.gateway}, {asked}")
+
+    async def _wait_for_events(self, ship: Child) -> None:
+        """Ask the gateway without a key until the worker has seen that: the whole way is open."""
+
+        async def seen() -> bool:
+            await self._get(self.ports.gateway, "/appointments/0")
+            return await self.events_seen() > 0
+
+        what = "events from the gateway to the worker"
+        await self.processes.wait_until(seen, ship, what, within_seconds=_START_SECONDS)
+        self._say("events flow: Envoy, monitor ship, Kafka, worker")
+
+    async def _wait_for(self, child: Child, port: int, path: str) -> None:
+        async def ready() -> bool:
+            return bool(await self._get(port, path))
+
+        what = f"http://127.0.0.1:{port}{path}"
+        await self.processes.wait_until(ready, child, what, within_seconds=_START_SECONDS)
+
+    async def _get(self, port: int, path: str) -> str:
+        """Return the body of a 200, or nothing."""
+        if self._session is None:
+            return ""
+        try:
+            async with self._session.get(f"http://127.0.0.1:{port}{path}", timeout=_HTTP_SECONDS) as answer:
+                return await answer.text() if answer.ok else ""
+        except (aiohttp.ClientError, TimeoutError):
+            return ""
+
+
+@contextmanager
+def _shell_settings_aside() -> Iterator[None]:
+    """Hide settings of the shell's environment: the demo has its own."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("MONITOR_")}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def _delete_topics(settings: Settings) -> None:
+    admin = admin_client(settings.kafka)
+    names = [settings.topic(name) for name in OWN_TOPICS] + [source.topic for source in settings.sources]
+    admin.delete_topics(names)
+    admin.poll(1)
