@@ -42,12 +42,13 @@ class WebhookReceiver:
     `calls` are those with a right signature; `forged` counts the others, which get 401.
     """
 
-    def __init__(self, secret: str, on_call: Callable[[Call], None] = lambda _: None) -> None:
+    def __init__(self, secret: str) -> None:
         self._webhook = Webhook(secret)
-        self._on_call = on_call
         self._runner: web.AppRunner | None = None
         self.port = 0
         self.calls: list[Call] = []
+        #: Called with each call whose signature was right.
+        self.on_call: Callable[[Call], None] = lambda _: None
         self.forged = 0
 
     async def __aenter__(self) -> Self:
@@ -82,5 +83,5 @@ class WebhookReceiver:
         data = message["data"]
         call = Call(at_ms, request.headers["webhook-id"], message["type"], data["id"], data["incident"])
         self.calls.append(call)
-        self._on_call(call)
+        self.on_call(call)
         return web.Response(status=204)

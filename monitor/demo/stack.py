@@ -19,7 +19,7 @@ from monitor.demo.follow import Follower
 from monitor.demo.gateway import KEY_HEADER, REALM, GatewayPlan, find_envoy, gateway_command, write_gateway
 from monitor.demo.processes import Child, DemoError, Processes, free_ports, monitor_command
 from monitor.demo.receiver import WebhookReceiver, new_secret
-from monitor.demo.traffic import Client, Tally, new_session
+from monitor.demo.traffic import NO_ANSWER, Client, Tally, new_session
 from monitor.settings import load_settings
 from monitor.stream.embedded import EmbeddedBroker
 from monitor.stream.reach import admin_client, wait_for_broker
@@ -79,6 +79,8 @@ class Stack:
         self._clients: dict[str, Client] = {}
         self._session: aiohttp.ClientSession | None = None
         self._settings: Settings | None = None
+        self._keys: dict[str, str] = {}
+        self._probes = 0
         self.ports = Ports(*free_ports(4))
         self.register = make_register(options.seed)
         self.secret = new_secret()
@@ -139,6 +141,12 @@ class Stack:
     def follower(self, **callbacks: Any) -> Follower:
         """Return a reader of what the monitor says."""
         return Follower(self.settings, **callbacks)
+
+    @property
+    def requests_answered(self) -> int:
+        """How many requests the gateway has answered so far."""
+        answered = (answer.status != NO_ANSWER for client in self._clients.values() for answer in client.tally.answers)
+        return self._probes + sum(answered)
 
     async def events_seen(self) -> int:
         """Return how many of the gateway's events the worker has taken; 0 while it cannot tell."""
@@ -237,6 +245,7 @@ class Stack:
         """Ask the gateway without a key until the worker has seen that: the whole way is open."""
 
         async def seen() -> bool:
+            self._probes += 1
             await self._get(self.ports.gateway, "/appointments/0")
             return await self.events_seen() > 0
 

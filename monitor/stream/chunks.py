@@ -189,6 +189,10 @@ class _ChunkThread(AIOKafkaConsumerThread):
         found = await self.call_thread(consumer.committed, ClientPartition(*tp))
         return cast("int | None", found)
 
+    def fetched_position(self, tp: Partition) -> int | None:
+        """Return the position up to which records were handed to Faust, or None before the first."""
+        return self._chunk_start.get(ClientPartition(*tp))
+
     async def bounds(self, tp: Partition) -> tuple[int, int]:
         """Return the offset of the first record that is kept, and the one after the last."""
         consumer = self._ensure_consumer()

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Final
 
 from aiokafka.errors import KafkaError
 
+from monitor.errors import InvariantError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from monitor.observe.metrics import Metrics
+    from monitor.stream.chunks import Partition
     from monitor.stream.role import Role
 
 _INTERVAL_SECONDS: Final = 2.0
+#: Looks in a row at which fetched records lie somewhere between the consumer and an idle role.
+_STUCK_LOOKS: Final = 10
 
 
 class LagWatch:
@@ -24,6 +29,8 @@ class LagWatch:
         self._roles = tuple(roles)
         self._metrics = metrics
         self._task: asyncio.Task[None] | None = None
+        #: Per partition: where it stood, and at how many looks in a row it stood there too long.
+        self._stuck: dict[Partition, tuple[int, int]] = {}
 
     def start(self) -> None:
         """Begin to watch."""
@@ -48,8 +55,28 @@ class LagWatch:
         count = dict.fromkeys(role.topics, 0)
         for partition in role.partitions:
             _, end = await role.app.thread.bounds(partition.tp)
+            self._watch_for_stuck(role, partition.tp, partition.continuity.next)
             behind[partition.tp.topic] += max(0, end - partition.continuity.next)
             count[partition.tp.topic] += 1
         for topic in role.topics:
             self._metrics.lag_records.labels(role.app.group, topic).set(behind[topic])
             self._metrics.partitions.labels(role.app.group, topic).set(count[topic])
+
+    def _watch_for_stuck(self, role: Role, tp: Partition, position: int) -> None:
+        """End the process where records were fetched but never reach an idle role.
+
+        Each hole shows when the next record comes; this is for the last record before a silence.
+        """
+        fetched = role.app.thread.fetched_position(tp)
+        if role.busy or fetched is None or fetched <= position:
+            self._stuck.pop(tp, None)
+            return
+        stood, looks = self._stuck.get(tp, (position, 0))
+        looks = looks + 1 if stood == position else 0
+        self._stuck[tp] = position, looks
+        if looks >= _STUCK_LOOKS:
+            msg = (
+                f"{tp.topic}-{tp.partition}: records {position} to {fetched - 1} were fetched but not"
+                " handed over; the worker stops, and reads them again when it starts"
+            )
+            role.on_fatal(InvariantError(msg))

@@ -108,6 +108,8 @@ class Role(ABC):
         self.on_fatal = on_fatal
         self._slots: dict[Partition, _Slot] = {}
         self._assigned = False
+        #: Whether a chunk is being applied (or waits for its partition to open) right now.
+        self.busy = False
         self._ticker: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._flushing = asyncio.Lock()
@@ -146,7 +148,9 @@ class Role(ABC):
     async def _agent(self, stream: Any) -> None:
         async for event in stream.events():
             # Faust would restart a failed agent and go on after the record that failed.
+            self.busy = True
             await self._guard(self._take(event.message.tp, event.value))
+            self.busy = False
 
     async def _take(self, tp: Any, chunk: Chunk) -> None:
         tp = Partition(tp.topic, tp.partition)
