@@ -50,7 +50,9 @@ class AppointmentsApi:
     async def _appointment(self, request: web.Request) -> web.Response:
         text = request.match_info["id"]
         # `isdecimal` takes the digits of every script, and `int` reads them; ids are ours.
-        appointment = self._register.appointments.get(int(text)) if text.isascii() and text.isdecimal() else None
+        appointment = (
+            self._register.appointments.get(int(text)) if text.isascii() and text.isdecimal() else None
+        )
         if appointment is None:
             return _answer({"error": "not_found"}, status=404)
         headers = {

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-import time
 from typing import TYPE_CHECKING, Final
 
+from monitor.demo.processes import until
 from monitor.demo.report import Observed
 from monitor.demo.traffic import enumerate_appointments, try_again
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 _MORE_TRIES: Final = 5
 _TRY_SECONDS: Final = 0.02
 _PROOF_SECONDS: Final = 10.0
-_POLL_SECONDS: Final = 0.02
 
 
 def patients_rule(rules: RuleSet) -> Rule:
@@ -50,20 +48,19 @@ async def run_attack(
     await enumerate_appointments(client, ids, rate, on_answer)
     refused = client.tally.refused > 0
     retries = await try_again(client, itertools.islice(ids, _MORE_TRIES), _TRY_SECONDS) if refused else []
-    receiver = stack.receiver
-    deadline = time.monotonic() + _PROOF_SECONDS
-    while time.monotonic() < deadline:
+
+    def closed() -> bool:
         credential = follower.credentials.get(client_id)
-        proven = credential is not None and credential.enforced_ms is not None
-        accepted = credential is not None and credential.accepted_ms is not None
-        if proven and accepted and client_id in follower.findings:
-            break
-        await asyncio.sleep(_POLL_SECONDS)
+        if credential is None or client_id not in follower.findings:
+            return False
+        return credential.enforced_ms is not None and credential.accepted_ms is not None
+
+    await until(closed, within_seconds=_PROOF_SECONDS)
     return Observed(
         client.tally,
         threshold,
         follower.findings.get(client_id),
         follower.credentials.get(client_id),
-        receiver.calls,
+        stack.receiver.calls,
         retries,
     )

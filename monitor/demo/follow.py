@@ -61,9 +61,7 @@ class Follower:
             self._settings.topic("credentials"): self._changed,
         }
         # Findings are written outside transactions; credentials count once committed.
-        consumer = AIOKafkaConsumer(
-            **consumer_options(self._settings.kafka), auto_offset_reset="earliest"
-        )
+        consumer = AIOKafkaConsumer(**consumer_options(self._settings.kafka), auto_offset_reset="earliest")
         await consumer.start()
         try:
             partitions = [TopicPartition(topic, 0) for topic in topics]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import signal
@@ -20,7 +21,8 @@ from monitor.errors import ExitCode, MonitorError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-_POLL_SECONDS: Final = 0.05
+_POLL_SECONDS: Final = 0.02
+_WATCH_SECONDS: Final = 0.2
 _END_SECONDS: Final = 8.0
 _TAIL_LINES: Final = 15
 #: Below what Linux gives to outgoing connections, so that none of those takes a port we chose.
@@ -110,11 +112,8 @@ class Processes:
     async def run(self, name: str, command: Sequence[str], *, within_seconds: float) -> None:
         """Run a process to its end; raises DemoError where it fails or takes too long."""
         child = self.start(name, command)
-        deadline = time.monotonic() + within_seconds
-        while child.code is None:
-            if time.monotonic() > deadline:
-                raise DemoError(_told(child, f"did not end within {within_seconds:.0f} s"))
-            await asyncio.sleep(_POLL_SECONDS)
+        if not await until(lambda: child.code is not None, within_seconds=within_seconds):
+            raise DemoError(_told(child, f"did not end within {within_seconds:.0f} s"))
         self._children.remove(child)
         if child.code != 0:
             raise DemoError(_told(child, f"ended with exit code {child.code}"))
@@ -143,21 +142,31 @@ class Processes:
         """Run until a child ends unexpectedly; raises DemoError then."""
         while True:
             self.check()
-            await asyncio.sleep(4 * _POLL_SECONDS)
+            await asyncio.sleep(_WATCH_SECONDS)
 
     async def stop(self) -> None:
         """End all children and reap them."""
         for child in self._children:
             child.signal(signal.SIGTERM)
-        deadline = time.monotonic() + _END_SECONDS
-        while any(child.code is None for child in self._children) and time.monotonic() < deadline:
-            await asyncio.sleep(_POLL_SECONDS)
+        await until(self._all_ended, within_seconds=_END_SECONDS)
         for child in self._children:
             # Also where it ended by itself: what it started is in its group.
             child.signal(signal.SIGKILL)
-        while any(child.code is None for child in self._children):
-            await asyncio.sleep(_POLL_SECONDS)
+        await until(self._all_ended)
         self._children.clear()
+
+    def _all_ended(self) -> bool:
+        return all(child.code is not None for child in self._children)
+
+
+async def until(condition: Callable[[], bool], *, within_seconds: float = math.inf) -> bool:
+    """Return True once the condition holds, or False when the time is up."""
+    deadline = time.monotonic() + within_seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(_POLL_SECONDS)
+    return True
 
 
 def monitor_command(*arguments: str) -> list[str]:

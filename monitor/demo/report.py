@@ -27,13 +27,14 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """What the attacker got; `threshold` is the number of patients at which the rule finds it."""
+    """What the attacker got; the rule finds `threshold` patients within `timespan_seconds`."""
 
     appointments: int
     appointments_total: int
     patients: int
     patients_total: int
     threshold: int
+    timespan_seconds: int
     requests: int
     refused: int
     failed: int
@@ -126,10 +127,10 @@ def latency(observed: Observed) -> Latency:
         return None if breach is None or at_ms is None else round(at_ms - breach.sent_ms, 1)
 
     return Latency(
-        after(observed.finding and observed.finding.found_ms),
-        after(observed.credential and observed.credential.requested_ms),
-        after(call and call.at_ms),
-        after(refusal and refusal.answered_ms),
+        after(None if observed.finding is None else observed.finding.found_ms),
+        after(None if observed.credential is None else observed.credential.requested_ms),
+        after(None if call is None else call.at_ms),
+        after(None if refusal is None else refusal.answered_ms),
     )
 
 
@@ -150,7 +151,7 @@ def loop_links(observed: Observed) -> list[Link]:
     refusal = first_refusal(observed.attacker)
     suspended = credential is not None and credential.status.value != "active"
     refused = sum(_is_refusal(answer) for answer in observed.retries)
-    links = [
+    return [
         Link("finding", finding is not None, finding.summary if finding else "no finding was seen"),
         Link(
             "decision",
@@ -180,7 +181,6 @@ def loop_links(observed: Observed) -> list[Link]:
             else "the monitor did not see a refusal in the events",
         ),
     ]
-    return links
 
 
 def partners_link(partners: Iterable[Tally]) -> Link:
@@ -194,7 +194,9 @@ def partners_link(partners: Iterable[Tally]) -> Link:
     return Link("partners untouched", served and not refused and not failed, detail)
 
 
-def exposure(attacker: Tally, *, appointments: int, patients: int, threshold: int) -> Exposure:
+def exposure(
+    attacker: Tally, *, appointments: int, patients: int, threshold: int, timespan_seconds: int
+) -> Exposure:
     """Return what the attacker got."""
     return Exposure(
         len(attacker.objects),
@@ -202,6 +204,7 @@ def exposure(attacker: Tally, *, appointments: int, patients: int, threshold: in
         len(attacker.patients),
         patients,
         threshold,
+        timespan_seconds,
         len(attacker.answers),
         attacker.refused,
         attacker.failed,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from monitor.demo.attack import patients_rule, run_attack
+from monitor.demo.processes import until
 from monitor.demo.report import (
     Latency,
     Link,
@@ -90,9 +91,9 @@ class _Run:
         self._rate = options.rate or (RATE if options.with_monitor else RATE_WITHOUT)
         self._open_hours = asyncio.Event()
         self._open_hours.set()
-        self._refused_ms = 0.0
-        rule = patients_rule(load_rules(["pack:default"]).rule_set)
-        self._threshold = rule.threshold
+        self._refused = False
+        self._decided: set[tuple[str, int]] = set()
+        self._rule = patients_rule(load_rules(["pack:default"]).rule_set)
         self._follower: Follower | None = None
         if options.with_monitor:
             self._follower = stack.follower(on_finding=self._on_finding, on_credential=self._on_credential)
@@ -115,7 +116,7 @@ class _Run:
         """Let partners work, let the attacker loose, and judge."""
         start_seconds = time.monotonic() - self._began
         scene, stack = self._scene, self._stack
-        limit = self._threshold if self._options.with_monitor else None
+        limit = self._rule.threshold if self._options.with_monitor else None
         for partner in PARTNERS:
             scene.show(stack.clients[partner].tally, limit=limit)
         scene.show(stack.clients[ATTACKER].tally, limit=limit)
@@ -125,8 +126,9 @@ class _Run:
         scene.say(f"{ATTACKER}: enumerates appointments, {self._rate:g} a second, each request valid")
         scene.becomes(ATTACKER, "enumerates")
         attacked = time.monotonic()
+        figures: dict[str, Any] = {}
         if self._follower is None:
-            links, figures = await self._take_everything(), {}
+            links = await self._take_everything()
         else:
             links, figures = await self._attack_and_judge(self._follower)
         attack_seconds = time.monotonic() - attacked
@@ -142,7 +144,8 @@ class _Run:
                 stack.clients[ATTACKER].tally,
                 appointments=len(stack.register.appointments),
                 patients=stack.register.patients,
-                threshold=self._threshold,
+                threshold=self._rule.threshold,
+                timespan_seconds=self._rule.timespan_ms // 1000,
             ),
             partner_requests=sum(len(tally.answers) for tally in self._partners()),
             partner_refused=sum(tally.refused for tally in self._partners()),
@@ -168,7 +171,7 @@ class _Run:
             follower,
             ATTACKER,
             rate=self._rate,
-            threshold=self._threshold,
+            threshold=self._rule.threshold,
             on_answer=self._on_answer,
         )
         finding, credential = observed.finding, observed.credential
@@ -209,8 +212,7 @@ class _Run:
 
     async def _until_partners_made(self, requests: int) -> None:
         wanted = {tally.client: len(tally.answers) + requests for tally in self._partners()}
-        while any(len(tally.answers) < wanted[tally.client] for tally in self._partners()):
-            await asyncio.sleep(_POLL_SECONDS)
+        await until(lambda: all(len(tally.answers) >= wanted[tally.client] for tally in self._partners()))
 
     def _partners(self) -> list[Tally]:
         return [self._stack.clients[partner].tally for partner in PARTNERS]
@@ -220,7 +222,9 @@ class _Run:
         self._scene.say(f"finding: {finding.summary}")
 
     def _on_credential(self, credential: CredentialRecord) -> None:
-        if credential.state == "requested":
+        decided = (credential.id, credential.version)
+        if credential.state == "requested" and decided not in self._decided:
+            self._decided.add(decided)
             self._scene.becomes(credential.id, credential.status.value)
             self._scene.say(f"decision: {credential.incident}, {credential.id} is {credential.status.value}")
         elif credential.state == "enforced":
@@ -230,8 +234,8 @@ class _Run:
         self._scene.say(f"webhook: {call.type} for {call.credential}, signature verified")
 
     def _on_answer(self, answer: Answer) -> None:
-        if answer.status in REFUSALS and not self._refused_ms:
-            self._refused_ms = answer.answered_ms
+        if answer.status in REFUSALS and not self._refused:
+            self._refused = True
             self._scene.becomes(ATTACKER, "refused")
             self._scene.say(f"gateway: {ATTACKER} is refused ({answer.status})")
 

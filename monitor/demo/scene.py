@@ -87,9 +87,9 @@ class Scene:
         while True:
             await asyncio.sleep(_PROGRESS_SECONDS)
             busy = [tally for tally in self._rows if tally.answers]
-            text = "; ".join(f"{tally.client} {len(tally.objects):,} read" for tally in busy)
+            text = ", ".join(f"{tally.client} {len(tally.answers):,}" for tally in busy)
             if text and text != shown:
-                self.say(text)
+                self.say(f"requests so far: {text}")
             shown = text
 
     def _print(self, text: str) -> None:

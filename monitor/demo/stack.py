@@ -145,13 +145,17 @@ class Stack:
     @property
     def requests_answered(self) -> int:
         """How many requests the gateway has answered so far."""
-        answered = (answer.status != NO_ANSWER for client in self._clients.values() for answer in client.tally.answers)
+        answered = (
+            answer.status != NO_ANSWER for client in self._clients.values() for answer in client.tally.answers
+        )
         return self._probes + sum(answered)
 
     async def events_seen(self) -> int:
         """Return how many of the gateway's events the worker has taken; 0 while it cannot tell."""
         text = await self._get(self.ports.observe, "/metrics")
-        counts = re.findall(r'^access_monitor_events_total\{[^}]*outcome="[a-z]+"[^}]*\} (\S+)$', text, re.M)
+        counts = re.findall(
+            r'^access_monitor_events_total\{[^}]*outcome="[a-z]+"[^}]*\} (\S+)$', text, re.MULTILINE
+        )
         return int(sum(map(float, counts)))
 
     async def _prepare(self, exits: AsyncExitStack) -> Settings:

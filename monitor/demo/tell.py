@@ -79,7 +79,10 @@ def _figures(report: Report) -> Table:
     ]
     if report.with_monitor:
         rows += [
-            ("Limit of the rule", f"{exposed.threshold} patients in 10 minutes"),
+            (
+                "Limit of the rule",
+                f"{exposed.threshold} patients in {exposed.timespan_seconds // 60} minutes",
+            ),
             ("", ""),
             ("From the request that reached it", ""),
             ("  to the finding", _ms(after.finding)),
@@ -90,9 +93,12 @@ def _figures(report: Report) -> Table:
         ]
     rows += [
         ("", ""),
-        ("Attacker's requests", f"{exposed.requests:,} at {report.rate:g} a second, {exposed.refused} refused"),
+        (
+            "Attacker's requests",
+            f"{exposed.requests:,} at {report.rate:g} a second, {exposed.refused} refused",
+        ),
         ("Partners' requests", f"{report.partner_requests:,}, {report.partner_refused} refused"),
-        ("Time", f"{report.run_seconds:.0f} s, of that {report.start_seconds:.0f} s to start everything"),
+        ("Time", f"{report.run_seconds:.1f} s, of that {report.start_seconds:.1f} s to start everything"),
     ]
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()

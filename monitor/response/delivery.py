@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 #: Calls of one adapter that are under way at a time.
 CONCURRENT_CALLS: Final = 8
 FIRST_RETRY_SECONDS: Final = 0.2
+#: Doublings after which every ceiling is reached; `2.0**n` overflows at 1,024.
+_MOST_DOUBLINGS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,8 @@ class DeliveryDesk:
         self._disabled: set[str] = set()
         #: (adapter, subject) → the task that delivers it.
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
-        #: subject → adapters that have delivered which version.
-        self._delivered: dict[str, dict[str, int]] = {}
+        #: subject → adapter → the version that it has accepted, or that was given up there.
+        self._settled: dict[str, dict[str, tuple[int, bool]]] = {}
 
     def deliver(self, subject: str) -> None:
         """Begin to deliver the newest version of a credential, or let what runs go on with it."""
@@ -133,13 +135,16 @@ class DeliveryDesk:
     async def _deliver(self, adapter: Adapter, subject: str) -> None:
         retry = 0
         version = 0
+        began = 0.0
+        settled = self._settled.setdefault(subject, {})
         while True:
             record = self._book.newest(subject)
-            if record is None or self._delivered.get(subject, {}).get(adapter.name) == record.version:
+            if record is None or settled.get(adapter.name, (0, False))[0] == record.version:
                 self._tasks.pop((adapter.name, subject), None)
                 return
             if record.version != version:
-                retry, version = 0, record.version
+                # From here, not from the decision: an outage of ours is no fault of the receiver.
+                retry, version, began = 0, record.version, time.monotonic()
             if adapter.name in self._disabled:
                 outcome: Outcome = Disabled("the receiver wants no more calls")
             else:
@@ -149,32 +154,28 @@ class DeliveryDesk:
                     outcome = await adapter.tell(record)
             self._count(adapter, outcome)
             if isinstance(outcome, Accepted):
-                await self._note_delivered(adapter, subject, version)
+                settled[adapter.name] = version, True
+                if all(settled.get(other.name) == (version, True) for other in self._adapters):
+                    await self._book.accepted(subject, version, adapter.name)
                 continue
-            age = time.time() - record.requested_ms / 1000
-            if isinstance(outcome, Disabled) or age > self._give_up:
+            if isinstance(outcome, Disabled) or time.monotonic() - began > self._give_up:
                 if isinstance(outcome, Disabled):
                     self._disabled.add(adapter.name)
                 log.error("a gateway was not told", adapter=adapter.name, reason=outcome.reason)
                 await self._book.given_up(subject, version, adapter.name, outcome.reason)
-                self._delivered.setdefault(subject, {})[adapter.name] = version
+                settled[adapter.name] = version, False
                 continue
             log.warning("a gateway is told again", adapter=adapter.name, reason=outcome.reason)
             await asyncio.sleep(self._pause(retry, outcome.seconds))
             retry += 1
 
     def _pause(self, retry: int, asked: float | None) -> float:
-        """Return the seconds to wait: doubling to a ceiling of seconds, with jitter."""
-        if asked is not None:
-            return asked
-        pause = min(FIRST_RETRY_SECONDS * 2.0**retry, self._retry_ceiling)
-        return pause * random.uniform(0.75, 1.25)
+        """Return the seconds to wait: doubling to a ceiling of seconds, with jitter.
 
-    async def _note_delivered(self, adapter: Adapter, subject: str, version: int) -> None:
-        delivered = self._delivered.setdefault(subject, {})
-        delivered[adapter.name] = version
-        if all(delivered.get(other.name) == version for other in self._adapters):
-            await self._book.accepted(subject, version, adapter.name)
+        Longer where the receiver asked for it; a `Retry-After` of 0 must not make us run hot.
+        """
+        pause = min(FIRST_RETRY_SECONDS * 2.0 ** min(retry, _MOST_DOUBLINGS), self._retry_ceiling)
+        return max(pause * random.uniform(0.75, 1.25), asked or 0.0)
 
     def _count(self, adapter: Adapter, outcome: Outcome) -> None:
         result = {Accepted: "accepted", Retry: "retried", Disabled: "disabled"}[type(outcome)]

@@ -107,7 +107,7 @@ def on_finding(
         patients=finding["patients"],
         patients_capped=finding["patients_capped"],
         leaked=0,
-        webhook_id=webhook_id(realm, principal, version),
+        webhook_id=webhook_id(realm, principal, version, finding["id"]),
         attempts=0,
         detected_ms=finding["observed_ms"],
         requested_ms=now_ms,
@@ -174,7 +174,7 @@ def on_given_up(current: CredentialRecord, adapter: str, reason: str) -> Step:
     return Step([Decision("failed", {**_of(record), "adapter": adapter, "reason": reason})], record)
 
 
-def on_tick(current: CredentialRecord, now_ms: int) -> Step:
+def on_tick(current: CredentialRecord, policy: Policy, now_ms: int) -> Step:
     """Return the end of a suspension whose time is over, or nothing."""
     if current.status is not CredentialStatus.SUSPENDED or current.until_ms is None:
         return Step()
@@ -188,17 +188,22 @@ def on_tick(current: CredentialRecord, now_ms: int) -> Step:
         state="expired",
         since_ms=now_ms,
         until_ms=None,
-        webhook_id=webhook_id(current.realm, current.id, version),
+        webhook_id=webhook_id(current.realm, current.id, version, current.finding),
         attempts=0,
-        accepted_ms=None,
+        # Where nobody is to be told, the record is all there is, and nothing is outstanding.
+        accepted_ms=None if policy.delivers else now_ms,
         requested_ms=now_ms,
     )
     return Step([Decision("expired", _of(record))], record, told=True)
 
 
-def webhook_id(realm: str, principal: str, version: int) -> str:
-    """Return the id of the webhook about one version of a credential: the same at each retry."""
-    digest = hashlib.sha256(f"{realm}/{principal}\0{version}".encode()).hexdigest()
+def webhook_id(realm: str, principal: str, version: int, finding: str) -> str:
+    """Return the id of the webhook about one version of a credential: the same at each retry.
+
+    The finding is part of it: versions begin again where `credentials` was made anew, and a receiver
+    would take the first revocation after that for one that it has done already.
+    """
+    digest = hashlib.sha256(f"{realm}/{principal}\0{version}\0{finding}".encode()).hexdigest()
     return f"msg_{digest[:27]}"
 
 

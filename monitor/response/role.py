@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from monitor.errors import InvariantError
 from monitor.response.enforcer import Enforcer
+from monitor.response.webhook import webhook_adapters
 from monitor.stream.detect import plain_producer
 from monitor.stream.role import OpenPartition, Role
 
@@ -71,7 +72,12 @@ class EnforceRole(Role):
         self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
-        """Start the producer of `status`, then join the group."""
+        """Start the producer of `status`, then join the group.
+
+        Raises ConfigurationError where a webhook cannot be signed: a standby says so at its start,
+        not when it is needed.
+        """
+        webhook_adapters(self._settings.response.webhooks)
         self._producer = plain_producer(self._settings)
         await self._producer.start()
         await super().start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,6 +17,8 @@ from monitor.errors import ConfigurationError, Fault
 from monitor.response.delivery import Accepted, Disabled, Outcome, Retry
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from monitor.settings import WebhookSettings
     from monitor.wire.credentials import CredentialRecord
 
@@ -26,6 +29,8 @@ _TYPE_OF: Final = {
 }
 _GONE: Final = 410
 _LONGEST_WAIT_SECONDS: Final = 60.0
+#: What Standard Webhooks 1.0 allows for a secret, in bytes.
+_SECRET_BYTES: Final = range(24, 65)
 
 
 class WebhookAdapter:
@@ -35,11 +40,11 @@ class WebhookAdapter:
     doing a thing once.
     """
 
-    def __init__(self, index: int, webhook: WebhookSettings) -> None:
+    def __init__(self, index: int, webhook: WebhookSettings, signer: Webhook) -> None:
         self.name = f"webhook-{index}"
         self._url = webhook.url
         self._timeout = aiohttp.ClientTimeout(total=webhook.timeout.total_seconds())
-        self._signer = _signer(index, webhook)
+        self._signer = signer
         self._session: aiohttp.ClientSession | None = None
 
     def __repr__(self) -> str:
@@ -64,7 +69,8 @@ class WebhookAdapter:
             ) as response:
                 status = response.status
                 after = response.headers.get("retry-after")
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        # UnicodeError: a host name that IDNA does not allow.
+        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError) as error:
             return Retry(type(error).__name__)
         if 200 <= status < 300:  # noqa: PLR2004 - the range of HTTP's successes
             return Accepted()
@@ -100,16 +106,31 @@ def webhook_body(record: CredentialRecord) -> str:
     ).decode()
 
 
-def _signer(index: int, webhook: WebhookSettings) -> Webhook:
-    where = f"response.webhooks[{index}].secret_file"
-    try:
-        secret = webhook.secret_file.read_text(encoding="utf-8").strip()
-        if not secret:
-            raise ValueError
-        return Webhook(secret)
-    except (OSError, ValueError):
-        fault = Fault(where, "is not a secret of Standard Webhooks", "expected whsec_ and base64")
-        raise ConfigurationError("a webhook cannot be signed", [fault]) from None
+def webhook_adapters(webhooks: Sequence[WebhookSettings]) -> list[WebhookAdapter]:
+    """Return an adapter for each receiver; raises ConfigurationError for all bad secrets at once."""
+    adapters: list[WebhookAdapter] = []
+    faults: list[Fault] = []
+    for index, webhook in enumerate(webhooks):
+        where = f"response.webhooks[{index}].secret_file"
+        try:
+            adapters.append(WebhookAdapter(index, webhook, Webhook(_secret(webhook))))
+        except OSError as error:
+            faults.append(Fault(where, f"cannot be read ({type(error).__name__})", "check path and rights"))
+        except ValueError:
+            problem = "is not a secret of Standard Webhooks"
+            faults.append(Fault(where, problem, "expected whsec_ and the base64 of 24 to 64 random bytes"))
+    if faults:
+        raise ConfigurationError("webhooks cannot be signed", faults)
+    return adapters
+
+
+def _secret(webhook: WebhookSettings) -> bytes:
+    """Return the key that calls are signed with; the library would take any text for base64."""
+    text = webhook.secret_file.read_text(encoding="utf-8").strip().removeprefix("whsec_").rstrip("=")
+    secret = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    if len(secret) not in _SECRET_BYTES:
+        raise ValueError
+    return secret
 
 
 def _seconds(after: str | None) -> float | None:
