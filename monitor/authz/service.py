@@ -55,10 +55,10 @@ class AuthzService:
     async def start(self) -> None:
         """Listen and begin to read; raises ConfigurationError where the address is not to be had."""
         server = web.Server(self.answer, access_log=None)
-        self._runner = web.ServerRunner(server, handle_signals=False)
+        self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_SHUTDOWN_SECONDS)
         await self._runner.setup()
         host, port = self._listen
-        site = web.TCPSite(self._runner, host, port, shutdown_timeout=_SHUTDOWN_SECONDS)
+        site = web.TCPSite(self._runner, host, port)
         try:
             await site.start()
         except OSError as error:

@@ -58,9 +58,9 @@ class ObserveServer:
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._listen.host, self._listen.port, shutdown_timeout=1)
+        site = web.TCPSite(self._runner, self._listen.host, self._listen.port)
         try:
             await site.start()
         except OSError as error:

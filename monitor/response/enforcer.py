@@ -17,20 +17,20 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from monitor.core.rules import rule_set_from_document
 from monitor.errors import InvariantError
 from monitor.response import lifecycle
-from monitor.response.delivery import Adapter, DeliveryDesk
+from monitor.response.activation import on_publish
+from monitor.response.delivery import DeliveryDesk
 from monitor.response.ledger import Ledger
 from monitor.response.lifecycle import Decision, Policy, Step
-from monitor.response.webhook import WebhookAdapter
+from monitor.response.webhook import webhook_adapters
 from monitor.stream.kafka import consumer_options
 from monitor.stream.sender import Delivery, OrderedSender
 from monitor.wire.credentials import (
+    FORMAT_VERSION,
     CredentialRecord,
     CredentialStatusEntry,
     EnforcerRecord,
-    PublishRules,
     RulesInForce,
     RulesStatus,
     decode_control,
@@ -74,11 +74,8 @@ class Enforcer:
             default_ttl_ms=int(response.default_ttl.total_seconds() * 1000),
             delivers=bool(response.webhooks),
         )
-        adapters: list[Adapter] = [
-            WebhookAdapter(index, webhook) for index, webhook in enumerate(response.webhooks)
-        ]
         self._desk = DeliveryDesk(
-            adapters,
+            webhook_adapters(response.webhooks),
             self,
             metrics,
             retry_ceiling_seconds=response.retry_ceiling.total_seconds(),
@@ -89,12 +86,14 @@ class Enforcer:
         self._position = EnforcerRecord()
         self._rules: RulesInForce | None = None
         self._changes: asyncio.Queue[tuple[Callable[[], Step], asyncio.Future[None]]] = asyncio.Queue()
+        #: What callers of `_put` wait for.
+        self._undone: set[asyncio.Future[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def findings_offset(self) -> int:
-        """The next finding to decide about."""
-        return self._position.findings_offset
+        """The next finding to decide about: those below it are durably decided."""
+        return self._ledger.position.findings_offset
 
     async def start(self) -> None:
         """Take over: fence the one before, read its ledger, say again what may not have been heard."""
@@ -128,12 +127,15 @@ class Enforcer:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        # Whoever still waits must not wait for ever; what is not in the ledger is decided again.
+        self._settle(None)
         await self._ledger.close()
 
     async def apply_findings(self, records: Sequence[ConsumerRecord]) -> None:
         """Decide about findings and observations, in order; returns once that is durable.
 
-        Those below `findings_offset` were decided before, perhaps by another enforcer.
+        Those below `findings_offset` were decided before, perhaps by another enforcer. Where the
+        enforcer is stopped meanwhile it returns too, and `findings_offset` says how far it came.
         """
         new = [record for record in records if record.offset >= self.findings_offset]
         if not new:
@@ -144,13 +146,21 @@ class Enforcer:
             await wait
 
     def _decide(self, record: ConsumerRecord) -> Step:
+        if record.offset < self._position.findings_offset:
+            return Step()
         try:
             entry = orjson.loads(record.value)
-        except orjson.JSONDecodeError:
-            msg = (
-                f"{record.topic}-{record.partition} offset {record.offset}: not a finding; who writes there?"
-            )
-            raise InvariantError(msg) from None
+            if entry["v"] == FORMAT_VERSION:
+                return self._judge(entry, record)
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            pass
+        msg = (
+            f"{record.topic}-{record.partition} offset {record.offset}: not a finding that this monitor"
+            " reads; who else writes there, or was it downgraded?"
+        )
+        raise InvariantError(msg)
+
+    def _judge(self, entry: dict[str, Any], record: ConsumerRecord) -> Step:
         now_ms = _now_ms()
         self._position = msgspec.structs.replace(self._position, findings_offset=record.offset + 1)
         current = self._book.get(entry["subject"])
@@ -211,13 +221,33 @@ class Enforcer:
 
     def _put(self, change: Callable[[], Step]) -> asyncio.Future[None]:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._undone.add(done)
+        done.add_done_callback(self._undone.discard)
         self._changes.put_nowait((change, done))
         return done
 
     async def _change(self, change: Callable[[], Step]) -> None:
         await self._put(change)
 
+    def _settle(self, error: Exception | None) -> None:
+        """End every wait for a change; nothing is changed any more."""
+        for done in list(self._undone):
+            if done.done():
+                continue
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+                done.exception()  # seen: not every one of them is waited for
+
     async def _write(self) -> None:
+        try:
+            await self._write_on()
+        except Exception as error:
+            self._settle(error)
+            raise
+
+    async def _write_on(self) -> None:
         while True:
             queued = [await self._changes.get()]
             while not self._changes.empty():
@@ -274,7 +304,7 @@ class Enforcer:
         for record in self._book.values():
             if lifecycle.is_open(record):
                 counts[record.state] += 1
-            if record.accepted_ms is None:
+            if record.accepted_ms is None and self._policy.delivers:
                 oldest = max(oldest, (now_ms - record.requested_ms) / 1000)
         for state, count in counts.items():
             self._metrics.open_incidents.labels(state).set(count)
@@ -310,34 +340,20 @@ class Enforcer:
             while True:
                 fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS)
                 for record in fetched.get(tp, ()):
-                    place = f"{topic}-0 offset {record.offset}"
-                    act = decode_control(record.value or b"", place)
-                    await self._change(partial(self._publish, act, record.offset))
+                    await self._change(partial(self._act, record))
         finally:
             await consumer.stop()
 
-    def _publish(self, act: PublishRules, offset: int) -> Step:
-        self._position = msgspec.structs.replace(self._position, control_offset=offset + 1)
-        if self._rules is not None and self._rules.revision == act.revision:
-            return Step()
-        details: dict[str, Any] = {"revision": act.revision, "by": act.by, "reason": act.reason}
+    def _act(self, record: ConsumerRecord) -> Step:
+        """Do what an act of `control` asks; one that is none is refused, and must not stop us."""
+        self._position = msgspec.structs.replace(self._position, control_offset=record.offset + 1)
+        place = f"{record.topic}-{record.partition} offset {record.offset}"
         try:
-            rules = rule_set_from_document(act.document)
-        except (ValueError, KeyError, TypeError):
-            refused = {**details, "reason": "this monitor does not read that rule set"}
-            return Step([Decision("rules_refused", refused)])
-        version = (self._rules.version if self._rules else 0) + 1
-        self._rules = RulesInForce(
-            version=version,
-            revision=act.revision,
-            document=act.document,
-            text=act.text,
-            published_ms=act.at_ms,
-            by=act.by,
-        )
-        details["rules"] = [rule.id for rule in rules.rules]
-        details["version"] = version
-        return Step([Decision("rules_activated", details)])
+            act = decode_control(record.value or b"", place)
+        except InvariantError as error:
+            return Step([Decision("rules_refused", {"reason": str(error)})])
+        decisions, self._rules = on_publish(self._rules, act)
+        return Step(decisions)
 
     async def _beat(self) -> None:
         while True:
@@ -353,12 +369,12 @@ class Enforcer:
                 for subject, record in self._book.items()
                 if record.until_ms is not None and record.until_ms <= now_ms
             ]
-            for subject in due:
-                await self._change(partial(self._end_if_due, subject))
+            for ended in [self._put(partial(self._end_if_due, subject)) for subject in due]:
+                await ended
             await asyncio.sleep(1.0)
 
     def _end_if_due(self, subject: str) -> Step:
-        return lifecycle.on_tick(self._book[subject], _now_ms())
+        return lifecycle.on_tick(self._book[subject], self._policy, _now_ms())
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:

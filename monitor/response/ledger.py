@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 
 from monitor.errors import InvariantError, SendError
 from monitor.stream.kafka import aiokafka_options
-from monitor.stream.read import read_to_end
+from monitor.stream.read import end_offsets, read_to_end
 from monitor.wire.credentials import (
     ENFORCER_KEY,
     RULES_KEY,
@@ -53,11 +53,13 @@ class Ledger:
         self.position = EnforcerRecord(mode=settings.response.mode)
         self.credentials: dict[str, CredentialRecord] = {}
         self.rules: RulesInForce | None = None
-        #: Whether an enforcer was ever active here before.
-        self.known = False
+        self._known = False
 
     async def take_over(self) -> None:
-        """Fence whoever was active before, and only then read what it left."""
+        """Fence whoever was active before, and only then read what it left.
+
+        Raises InvariantError where the topics do not belong together: one was emptied or made again.
+        """
         kafka = self._settings.kafka
         self._producer = AIOKafkaProducer(
             **aiokafka_options(kafka),
@@ -70,13 +72,33 @@ class Ledger:
         async for records, _, _ in read_to_end(kafka, self._credentials_topic, 0):
             for record in records:
                 self._restore(record.key, record.value, record.offset)
+        await self._check_ends()
+
+    async def _check_ends(self) -> None:
+        """Raise InvariantError where a topic was emptied: that must not mean that all is allowed."""
+        findings = self._settings.topic("findings")
+        ends = await end_offsets(self._settings.kafka, [self._decisions_topic, findings])
+        # An enforcer gives its first sign of life before it decides anything.
+        if not self._known and ends[self._decisions_topic] > 0:
+            msg = (
+                f"{self._credentials_topic}: holds no sign of an enforcer, but {self._decisions_topic} has"
+                " decisions: it was emptied or made again, and who is refused is lost; restore it, or"
+                " delete both topics and run `monitor init` to begin anew with nobody refused"
+            )
+            raise InvariantError(msg)
+        if self.position.findings_offset > ends[findings]:
+            msg = (
+                f"{findings}-0: decided up to {self.position.findings_offset}, but it ends at"
+                f" {ends[findings]}: it was made again, and what is found now would be passed over"
+            )
+            raise InvariantError(msg)
 
     def _restore(self, key: bytes, value: bytes | None, offset: int) -> None:
         place = f"{self._credentials_topic}-0 offset {offset}"
         if value is None:
             self.credentials.pop(key.decode(), None)
         elif key == ENFORCER_KEY:
-            self.known = True
+            self._known = True
             self.position = msgspec.structs.replace(
                 decode_enforcer(value, place), mode=self._settings.response.mode
             )
@@ -132,7 +154,10 @@ class Ledger:
                 for send in sends:
                     await send
         except ProducerFenced:
-            msg = "another enforcer has taken over; this one stops before it decides anything more"
+            msg = (
+                "another enforcer has taken over, or Kafka took longer than"
+                f" {TRANSACTION_TIMEOUT_MS // 1000} s; this one stops before it decides anything more"
+            )
             raise InvariantError(msg) from None
         except KafkaError as error:
             msg = f"{self._decisions_topic}: a decision was not written ({type(error).__name__})"

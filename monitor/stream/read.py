@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 _POLL_MS = 200
 
 
+async def end_offsets(kafka: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:
+    """Return where partition 0 of each topic ends today, what is not committed left out."""
+    consumer = AIOKafkaConsumer(**consumer_options(kafka))
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(topic, 0) for topic in topics]
+        ends = await consumer.end_offsets(partitions)
+        return {tp.topic: ends[tp] for tp in partitions}
+    finally:
+        await consumer.stop()
+
+
 async def read_to_end(
     kafka: KafkaSettings, topic: str, partition: int
 ) -> AsyncIterator[tuple[Sequence[ConsumerRecord], int, int]]:
