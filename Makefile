@@ -49,5 +49,5 @@ clean: ## Remove all that make and the tools left here
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.%: requirements/%.txt requirements/build.txt requirements/install.sh pyproject.toml
-	@requirements/install.sh $*
+	@requirements/install.sh $* >&2
 	@touch $@
