@@ -188,7 +188,6 @@ def end_process(code: int) -> NoReturn:
 
 def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     """Run a worker until it is told to stop."""
-
     # What is alive now stays, and most objects after it die young or live long: looking through them
     # all every 700 allocations was a fifth of the work.
     gc.collect()

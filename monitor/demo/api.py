@@ -36,9 +36,9 @@ class AppointmentsApi:
         app = web.Application()
         app.router.add_get("/appointments/{id}", self._appointment)
         app.router.add_get("/practices/{id}/appointments", self._appointments_of)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, shutdown_timeout=1).start()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self.port = self._runner.addresses[0][1]
         return self
 

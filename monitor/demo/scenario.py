@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from monitor.demo.attack import patients_rule, run_attack
+from monitor.demo.background import beside, partners_at_work
 from monitor.demo.processes import until
 from monitor.demo.report import (
     Latency,
@@ -24,13 +23,13 @@ from monitor.demo.report import (
     partners_link,
 )
 from monitor.demo.stack import ATTACKER, PARTNERS, Stack, StackOptions
-from monitor.demo.traffic import REFUSALS, Answer, enumerate_appointments, work_normally
+from monitor.demo.traffic import REFUSALS, Answer, enumerate_appointments
 from monitor.rulebook import load_rules
 from monitor.stream.read import read_to_end
 from monitor.wire.credentials import decision_hash
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
 
     from monitor.demo.follow import Finding, Follower
@@ -45,7 +44,6 @@ RATE_WITHOUT: Final = 300.0
 _QUIET_SECONDS: Final = 8.0
 _POLL_SECONDS: Final = 0.05
 _CALM_REQUESTS: Final = 2
-_PRACTICES_EACH: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ async def play(
         choice = StackOptions(options.seed, with_monitor=options.with_monitor, kafka=options.kafka)
         async with Stack(folder, choice, scene.say) as stack:
             run = _Run(stack, options, scene, began)
-            async with _beside(*run.background()):
+            async with beside(*run.background()):
                 report = await run.play()
                 scene.close()
                 on_report(report, stack)
@@ -101,14 +99,8 @@ class _Run:
 
     def background(self) -> Iterator[Coroutine[Any, Any, None]]:
         """Yield what goes on all the time: partners at work, and watching."""
-        stack = self._stack
-        rng = random.Random(self._options.seed)
-        practices = [practice.id for practice in stack.register.practices]
-        for index, partner in enumerate(PARTNERS):
-            own = practices[_PRACTICES_EACH * index : _PRACTICES_EACH * (index + 1)]
-            client = stack.clients[partner]
-            yield work_normally(client, own, random.Random(rng.random()), self._open_hours)
-        yield stack.processes.watch()
+        yield from partners_at_work(self._stack, self._open_hours)
+        yield self._stack.processes.watch()
         if self._follower is not None:
             yield self._follower.follow()
 
@@ -248,18 +240,3 @@ _NO_FIGURES: Final[dict[str, Any]] = {
     "summary": None,
     "state": None,
 }
-
-
-@asynccontextmanager
-async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run `work` beside the body; the first failure of it ends the body and is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(part) for part in work]
-            try:
-                yield
-            finally:
-                for task in tasks:
-                    task.cancel()
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None

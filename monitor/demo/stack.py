@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
 import yaml
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from monitor.demo.api import AppointmentsApi
@@ -38,6 +39,7 @@ SOURCE: Final = "gateway"
 _PARTITIONS: Final = 4
 _START_SECONDS: Final = 45.0
 _KEY_BYTES: Final = 24
+_DELETE_SECONDS: Final = 5.0
 _HTTP_SECONDS: Final = aiohttp.ClientTimeout(total=2)
 
 
@@ -168,9 +170,7 @@ class Stack:
         settings = self._write_settings("cluster", self.options.kafka, f"demo-{secrets.token_hex(4)}.")
         await wait_for_broker(settings.kafka)
         exits.callback(_delete_topics, settings)
-        source = NewTopic(settings.sources[0].topic, _PARTITIONS, 1)
-        for future in admin_client(settings.kafka).create_topics([source]).values():
-            future.result()
+        _create_source(settings)
         self._say(f"Kafka at {self.options.kafka}, topics {settings.kafka.topic_prefix}*")
         return settings
 
@@ -285,8 +285,21 @@ def _shell_settings_aside() -> Iterator[None]:
         os.environ.update(hidden)
 
 
-def _delete_topics(settings: Settings) -> None:
+def _create_source(settings: Settings) -> None:
     admin = admin_client(settings.kafka)
-    names = [settings.topic(name) for name in OWN_TOPICS] + [source.topic for source in settings.sources]
-    admin.delete_topics(names)
-    admin.poll(1)
+    topic = settings.sources[0].topic
+    try:
+        admin.create_topics([NewTopic(topic, _PARTITIONS, 1)])[topic].result()
+    except KafkaException as error:
+        msg = f"Kafka did not create the topic {topic}: {error.args[0].str()}; may we create topics there?"
+        raise DemoError(msg) from None
+
+
+def _delete_topics(settings: Settings) -> None:
+    """Delete what the demo made on a Kafka that stays; what cannot be deleted is left."""
+    admin = admin_client(settings.kafka)
+    topics = [settings.topic(name) for name in OWN_TOPICS] + [source.topic for source in settings.sources]
+    groups = [settings.group(role) for role in settings.worker.roles]
+    for future in (*admin.delete_topics(topics).values(), *admin.delete_consumer_groups(groups).values()):
+        with suppress(KafkaException):
+            future.result(_DELETE_SECONDS)

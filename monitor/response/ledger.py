@@ -151,8 +151,7 @@ class Ledger:
                     await producer.send(self._credentials_topic, value, key=key, partition=0)
                     for key, value in written
                 ]
-                for send in sends:
-                    await send
+                await asyncio.gather(*sends)
         except ProducerFenced:
             msg = (
                 "another enforcer has taken over, or Kafka took longer than"

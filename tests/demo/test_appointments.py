@@ -41,7 +41,10 @@ def test_a_practice_sees_one_patient_at_a_time():
 
 @pytest.fixture
 async def api():
-    async with AppointmentsApi(make_register(1)) as api, ClientSession(f"http://127.0.0.1:{api.port}") as http:
+    async with (
+        AppointmentsApi(make_register(1)) as api,
+        ClientSession(f"http://127.0.0.1:{api.port}") as http,
+    ):
         yield http
 
 
@@ -66,7 +69,13 @@ async def test_a_calendar_names_no_patient(api: ClientSession):
 
 @pytest.mark.parametrize(
     "path",
-    ["/appointments/1", "/appointments/-1", "/appointments/%D9%A1", "/appointments/1e5", "/practices/x/appointments"],
+    [
+        "/appointments/1",
+        "/appointments/-1",
+        "/appointments/%D9%A1",
+        "/appointments/1e5",
+        "/practices/x/appointments",
+    ],
 )
 async def test_what_is_not_there_is_not_found(api: ClientSession, path: str):
     async with api.get(path) as answer:

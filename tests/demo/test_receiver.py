@@ -35,7 +35,11 @@ async def test_a_call_with_the_right_signature_is_accepted():
     async with WebhookReceiver(secret) as receiver:
         assert await post(receiver, BODY, signed(secret, BODY)) == 204
     (call,) = receiver.calls
-    assert (call.type, call.credential, call.incident) == ("credential.suspended", "booking-widget", "INC-0001")
+    assert (call.type, call.credential, call.incident) == (
+        "credential.suspended",
+        "booking-widget",
+        "INC-0001",
+    )
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,9 @@ def refused(at: float, status: int = 403) -> Answer:
     return Answer(START + at, START + at + 2, status)
 
 
-FINDING = Finding(int(START) + 65, "f" * 32, "Many", "suspend", "thief", LIMIT, int(START) + 41, "read 3 patients")
+FINDING = Finding(
+    int(START) + 65, "f" * 32, "Many", "suspend", "thief", LIMIT, int(START) + 41, "read 3 patients"
+)
 CREDENTIAL = CredentialRecord(
     realm="clinic-api",
     id="thief",
@@ -75,7 +77,15 @@ CREDENTIAL = CredentialRecord(
 )
 CALL = Call(START + 75, "msg_1", "credential.suspended", "thief", "INC-0001")
 ATTACKER = tally(
-    "thief", read(0, 1), read(20, 2), read(30, 2), read(40, 3), read(60, 4), read(71, 5), refused(90), refused(110)
+    "thief",
+    read(0, 1),
+    read(20, 2),
+    read(30, 2),
+    read(40, 3),
+    read(60, 4),
+    read(71, 5),
+    refused(90),
+    refused(110),
 )
 OBSERVED = Observed(ATTACKER, LIMIT, FINDING, CREDENTIAL, [CALL], [refused(110)])
 
