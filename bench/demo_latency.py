@@ -80,7 +80,7 @@ def main() -> int:
         if values:
             figures[step] = {
                 "min": min(values),
-                "p50": statistics.median(values),
+                "p50": round(statistics.median(values), 1),
                 "p99": percentile(values, 0.99),
                 "max": max(values),
             }

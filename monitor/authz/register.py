@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from monitor.core.events import CredentialStatus
+from monitor.errors import InvariantError
 from monitor.stream.kafka import consumer_options
 from monitor.wire.credentials import (
     ENFORCER_KEY,
@@ -31,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 _POLL_MS: Final = 500
 _PAUSE_SECONDS: Final = 1.0
+#: Records taken between two looks at the loop: a storm of revocations must not make gateways wait.
+_SLICE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,12 @@ class Register:
         self._kafka = settings.kafka
         self._topic = settings.topic("credentials")
         self._metrics = metrics
+        self._counts = {
+            status: metrics.authz_credentials.labels(status.value)
+            for status in (CredentialStatus.SUSPENDED, CredentialStatus.REVOKED)
+        }
+        for count in self._counts.values():
+            count.set(0)
         #: Subject (``realm/id``) → refusal, for every credential that is not active.
         self.refused: dict[str, Refusal] = {}
         self._position: int | None = None
@@ -107,9 +116,10 @@ class Register:
                 consumer.seek(tp, self._position)
             end = (await consumer.end_offsets([tp]))[tp]
             while True:
-                fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS)
+                fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=_SLICE)
                 for record in fetched.get(tp, ()):
-                    self._apply(record)
+                    self._take(record)
+                await asyncio.sleep(0)  # what is fetched already comes without a pause
                 self._position = await consumer.position(tp)
                 if not self._caught_up and self._position >= end:
                     self._caught_up = True
@@ -117,6 +127,22 @@ class Register:
                 self._metrics.authz_ready.set(self.ready)
         finally:
             await consumer.stop()
+
+    def _take(self, record: ConsumerRecord) -> None:
+        """Apply a record; one that cannot be read must not keep us from those after it.
+
+        Before the set was ever complete it must: an older status might be missing, too.
+        """
+        try:
+            self._apply(record)
+        except (InvariantError, UnicodeDecodeError) as error:
+            if not self._caught_up:
+                raise
+            log.error(  # noqa: TRY400 - where it stands says more than a traceback
+                "a record of credentials cannot be read; the status before it stays in force",
+                error=str(error) if isinstance(error, InvariantError) else type(error).__name__,
+                offset=record.offset,
+            )
 
     def _apply(self, record: ConsumerRecord) -> None:
         if record.key is None or record.key == RULES_KEY:
@@ -128,22 +154,17 @@ class Register:
                 self._metrics.authz_heartbeat_timestamp_seconds.set(self._heartbeat_ms / 1000)
             return
         subject = record.key.decode()
-        if record.value is None:
-            self.refused.pop(subject, None)
-        else:
+        refusal = None
+        if record.value is not None:
             credential = decode_credential(record.value, place)
-            if credential.status is CredentialStatus.ACTIVE:
-                self.refused.pop(subject, None)
-            else:
-                self.refused[subject] = Refusal(credential.status, credential.incident, credential.until_ms)
-        self._count()
-
-    def _count(self) -> None:
-        counts = {CredentialStatus.SUSPENDED: 0, CredentialStatus.REVOKED: 0}
-        for refusal in self.refused.values():
-            counts[refusal.status] += 1
-        for status, count in counts.items():
-            self._metrics.authz_credentials.labels(status.value).set(count)
+            if credential.status is not CredentialStatus.ACTIVE:
+                refusal = Refusal(credential.status, credential.incident, credential.until_ms)
+        before = self.refused.pop(subject, None)
+        if before is not None:
+            self._counts[before.status].dec()
+        if refusal is not None:
+            self.refused[subject] = refusal
+            self._counts[refusal.status].inc()
 
     def refusal(self, subject: str) -> Refusal | None:
         """Return why a credential is refused now, or None where it may be used."""

@@ -1,7 +1,7 @@
 """Answers Envoy's HTTP `ext_authz`, nginx's `auth_request`, Traefik's and Caddy's `forward_auth`.
 
-Any path and method asks about the credential that a header names; paths below ``/-/`` are ours. The
-gateway must set that header itself, and strip it from what clients send.
+Any path and method asks about the credential that a header names; without that header, paths below
+``/-/`` are ours. The gateway must set the header itself, and strip it from what clients send.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class AuthzService:
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """Answer one question of a gateway, or of those who watch us."""
         path = request.rel_url.raw_path
-        if path.startswith("/-/"):
+        # A gateway asks with the client's path: one that looks like ours must not be a way past us.
+        if path.startswith("/-/") and self._header not in request.headers:
             return self._own(path)
         began = time.perf_counter()
         response = self._decide(request)
@@ -89,10 +90,15 @@ class AuthzService:
     def _decide(self, request: web.BaseRequest) -> web.Response:
         if not self.register.ready:
             return self._refuse(503, "not_ready", self.register.waiting_for)
-        principal = request.headers.get(self._header)
+        principals = set(request.headers.getall(self._header, ()))
+        realms = {self._realm} if self._realm else set(request.headers.getall(REALM_HEADER, ()))
+        if len(principals) > 1 or len(realms) > 1:
+            # One of them is the client's own, and nobody can tell which.
+            return self._refuse(403, "ambiguous", "a header came twice: the gateway must strip the client's")
+        principal = next(iter(principals), None)
         if not principal:
             return self._refuse(403, "no_principal", f"the gateway did not send {self._header}")
-        realm = self._realm or request.headers.get(REALM_HEADER)
+        realm = next(iter(realms), None)
         if not realm:
             return self._refuse(403, "no_realm", f"set authz.realm, or send {REALM_HEADER}")
         refusal = self.register.refusal(credential_subject(realm, principal))
@@ -137,13 +143,24 @@ async def run_authz(settings: Settings, listen: Listen) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    service = AuthzService(settings, listen)
+    starting = asyncio.create_task(_start(settings, service))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        starting.result()
+        await stopping
+    else:
+        starting.cancel()
+        await asyncio.wait([starting])
+    await service.stop()
+    log.info("stopped")
+
+
+async def _start(settings: Settings, service: AuthzService) -> None:
     await wait_for_broker(settings.kafka)
     topic = settings.topic("credentials")
     if topic not in await asyncio.to_thread(partition_counts, settings.kafka):
         fault = Fault(f"topic {topic}", "does not exist", "run `monitor init`")
         raise ConfigurationError("Kafka's topics are not as they must be", [fault])
-    service = AuthzService(settings, listen)
     await service.start()
-    await stop.wait()
-    await service.stop()
-    log.info("stopped")

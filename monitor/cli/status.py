@@ -66,10 +66,12 @@ def _print(overview: Overview) -> None:
 
 def _print_incident(say: Callable[[str], None], incident: OpenIncident, at_ms: int) -> None:
     verdict = "CONTAINED" if incident.contained else "NOT PROVEN YET"
+    if incident.state == "held":
+        verdict = "NOT REFUSED: the finding was older than response.max_age"
     atleast = "≥ " if incident.patients_capped else ""
     say(f"{incident.incident}  {incident.credential}  {incident.status}, {incident.state}  {verdict}")
     say(f"    {incident.rule} ({incident.level}), {_age(at_ms - incident.since_ms)} ago")
-    say(f"    {atleast}{incident.patients:,} patients read; {incident.leaked:,} successes after the decision")
+    say(f"    {atleast}{incident.patients:,} patients read; {incident.leaked:,} answered after the decision")
     if incident.until_ms is not None:
         say(f"    ends by itself in {_age(incident.until_ms - at_ms)}")
     if incident.summary:

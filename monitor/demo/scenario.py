@@ -112,7 +112,6 @@ class _Run:
         for partner in PARTNERS:
             scene.show(stack.clients[partner].tally, limit=limit)
         scene.show(stack.clients[ATTACKER].tally, limit=limit)
-        scene.becomes(ATTACKER, "")
         scene.say(f"{len(PARTNERS)} partner integrations read their own practices' appointments")
         await self._until_partners_made(_CALM_REQUESTS)
         scene.say(f"{ATTACKER}: enumerates appointments, {self._rate:g} a second, each request valid")
@@ -153,7 +152,8 @@ class _Run:
         client = self._stack.clients[ATTACKER]
         await enumerate_appointments(client, self._stack.register.appointments, self._rate)
         taken, total = len(client.tally.objects), len(self._stack.register.appointments)
-        self._scene.becomes(ATTACKER, "has them all" if taken == total else "stopped")
+        if taken == total:
+            self._scene.becomes(ATTACKER, "has them all")
         self._scene.say(f"{ATTACKER}: has {taken:,} of {total:,} appointments")
         return [Link("nobody counts", taken == total, f"{taken:,} of {total:,} appointments went")]
 
@@ -217,7 +217,7 @@ class _Run:
         decided = (credential.id, credential.version)
         if credential.state == "requested" and decided not in self._decided:
             self._decided.add(decided)
-            self._scene.becomes(credential.id, credential.status.value)
+            self._scene.becomes(credential.id, "suspended")
             self._scene.say(f"decision: {credential.incident}, {credential.id} is {credential.status.value}")
         elif credential.state == "enforced":
             self._scene.say(f"proof: {credential.incident} is enforced, a refusal was seen in the events")

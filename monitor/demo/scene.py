@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 _REFRESH_SECONDS: Final = 0.1
 _PROGRESS_SECONDS: Final = 2.0
 _SHOWN: Final = 14
+#: The states of a row in the order in which they may come.
 _STYLES: Final = {
+    "": "",
     "works": "green",
     "enumerates": "yellow",
     "found": "bold yellow",
@@ -74,8 +76,10 @@ class Scene:
             self._limits[tally.client] = limit
 
     def becomes(self, client: str, state: str) -> None:
-        """Change the state of a row."""
-        self._states[client] = state
+        """Move a row to a state; news from different places may cross, so it never goes back."""
+        order = list(_STYLES)
+        if order.index(state) >= order.index(self._states.get(client, "")):
+            self._states[client] = state
 
     async def _refresh(self, live: Live) -> None:
         while True:
@@ -119,6 +123,6 @@ class Scene:
                 f"{len(tally.patients):,}",
                 f"{limit:,}" if limit else "",
                 f"{tally.refused:,}" if tally.refused else "",
-                Text(state, style=_STYLES.get(state, "")),
+                Text(state, style=_STYLES[state]),
             )
         return table

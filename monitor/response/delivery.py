@@ -11,12 +11,13 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from monitor.observe.metrics import Metrics
     from monitor.wire.credentials import CredentialRecord
@@ -115,7 +116,7 @@ class DeliveryDesk:
             key = adapter.name, subject
             task = self._tasks.get(key)
             if task is None or task.done():
-                self._tasks[key] = asyncio.create_task(self._guard(self._deliver(adapter, subject)))
+                self._tasks[key] = asyncio.create_task(self._guard(partial(self._deliver, adapter, subject)))
 
     @property
     def under_way(self) -> int:
@@ -181,9 +182,9 @@ class DeliveryDesk:
         result = {Accepted: "accepted", Retry: "retried", Disabled: "disabled"}[type(outcome)]
         self._metrics.deliveries_total.labels(adapter.name, result).inc()
 
-    async def _guard(self, work: Coroutine[None, None, None]) -> None:
+    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work
+            await work()
         except asyncio.CancelledError:
             raise
         except BaseException as error:

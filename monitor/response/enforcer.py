@@ -38,7 +38,7 @@ from monitor.wire.credentials import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aiokafka import AIOKafkaProducer
     from aiokafka.structs import ConsumerRecord
@@ -102,7 +102,7 @@ class Enforcer:
         self._position = self._ledger.position
         self._rules = self._ledger.rules
         self._metrics.takeovers_total.inc()
-        self._tasks = [asyncio.create_task(self._guard(self._write()))]
+        self._tasks = [asyncio.create_task(self._guard(self._write))]
         await self._change(Step)  # the first heartbeat, before anything is decided
         # Versions make it harmless to say again what the one before may have said already.
         if self._rules is not None:
@@ -112,8 +112,7 @@ class Enforcer:
             if record.accepted_ms is None and record.state != "failed":
                 self._desk.deliver(subject)
         self._tasks += [
-            asyncio.create_task(self._guard(work))
-            for work in (self._read_control(), self._beat(), self._expire())
+            asyncio.create_task(self._guard(work)) for work in (self._read_control, self._beat, self._expire)
         ]
         self._refresh_metrics()
         log.info("enforcer active", mode=self._policy.mode, next_finding=self.findings_offset)
@@ -169,7 +168,7 @@ class Enforcer:
         else:
             incident = f"INC-{self._position.incidents + 1:04d}"
             step = lifecycle.on_finding(current, entry, self._policy, incident, now_ms)
-            if step.told:
+            if step.record is not None:
                 self._position = msgspec.structs.replace(
                     self._position, incidents=self._position.incidents + 1
                 )
@@ -252,30 +251,34 @@ class Enforcer:
             queued = [await self._changes.get()]
             while not self._changes.empty():
                 queued.append(self._changes.get_nowait())
-            decisions: list[Decision] = []
-            records: dict[str, CredentialRecord] = {}
-            told: list[CredentialRecord] = []
             rules_before = self._rules
-            for change, _ in queued:
-                # A change sees those before it; if the commit fails, the process ends.
-                step = change()
-                decisions += step.decisions
-                if step.record is not None:
-                    self._book[step.record.subject] = records[step.record.subject] = step.record
-                    if step.told:
-                        told.append(step.record)
+            # A change sees those before it; if the commit fails, the process ends.
+            steps = [self._take(change) for change, _ in queued]
+            decisions = [decision for step in steps for decision in step.decisions]
+            records = {step.record.subject: step.record for step in steps if step.record is not None}
             rules = self._rules if self._rules is not rules_before else None
             await self._ledger.commit(decisions, list(records.values()), self._position, rules)
             self._position = self._ledger.position
-            for record in told:
-                self._say_status(record)
-                self._desk.deliver(record.subject)
+            for step in steps:
+                self._say(step)
             if rules is not None:
                 self._say_rules(rules)
             self._report(decisions)
             for _, done in queued:
                 if not done.done():
                     done.set_result(None)
+
+    def _take(self, change: Callable[[], Step]) -> Step:
+        step = change()
+        if step.record is not None:
+            self._book[step.record.subject] = step.record
+        return step
+
+    def _say(self, step: Step) -> None:
+        if step.record is not None and (step.told or step.reopens):
+            self._say_status(step.record)
+        if step.record is not None and step.told:
+            self._desk.deliver(step.record.subject)
 
     def _report(self, decisions: Sequence[Decision]) -> None:
         for decision in decisions:
@@ -376,9 +379,9 @@ class Enforcer:
     def _end_if_due(self, subject: str) -> Step:
         return lifecycle.on_tick(self._book[subject], self._policy, _now_ms())
 
-    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work
+            await work()
         except asyncio.CancelledError:
             raise
         except BaseException as error:

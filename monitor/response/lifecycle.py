@@ -1,6 +1,6 @@
 """The life of a response, as pure functions: what follows from a finding, an observation, a receipt.
 
-suppressed(reason) | requested → accepted → enforced | failed → expired
+suppressed(reason) | held(stale) | requested → accepted → enforced | failed → expired
 
 `enforced` is proof, not hope: a refusal that was seen in the events. Each function returns a `Step`;
 whoever calls makes it durable before anything that it implies happens.
@@ -52,12 +52,14 @@ class Decision:
 class Step:
     """What changes: entries of the ledger, and the credential's new record if it has one.
 
-    `told` is set where the status changed, so that detect and the gateways must hear of it.
+    `told` is set where the status changed, so that detect and the gateways must hear of it; `reopens`
+    where only detect must: it is to look at the credential again.
     """
 
     decisions: list[Decision] = field(default_factory=list)
     record: CredentialRecord | None = None
     told: bool = False
+    reopens: bool = False
 
 
 def on_finding(
@@ -83,8 +85,9 @@ def on_finding(
         reason = "shadow"
     elif current is not None and _STRENGTH[current.status] >= _STRENGTH[status]:
         reason = "already_refused"
-    elif now_ms - finding["observed_ms"] > policy.max_age_ms:
-        reason = "stale"
+    stale = now_ms - finding["event"]["time_ms"] > policy.max_age_ms
+    if reason is None and stale and current is not None and current.status is not CredentialStatus.ACTIVE:
+        reason = "stale"  # it is refused already; old news does not make that stronger
     if reason is not None or status is None:
         return Step([Decision("suppressed", {**_about(finding), "reason": reason})])
     version = (current.version if current else 0) + 1
@@ -94,11 +97,11 @@ def on_finding(
         realm=realm,
         id=principal,
         kind=finding["principal_kind"] or "api_key",
-        status=status,
+        status=CredentialStatus.ACTIVE if stale else status,
         version=version,
-        state="requested",
+        state="held" if stale else "requested",
         since_ms=now_ms,
-        until_ms=now_ms + ttl_ms if status is CredentialStatus.SUSPENDED else None,
+        until_ms=now_ms + ttl_ms if status is CredentialStatus.SUSPENDED and not stale else None,
         incident=incident,
         finding=finding["id"],
         rule=RuleName(finding["rule"]["id"], finding["rule"]["title"]),
@@ -111,7 +114,13 @@ def on_finding(
         attempts=0,
         detected_ms=finding["observed_ms"],
         requested_ms=now_ms,
+        # What is held is delivered to nobody, but takes the place of what a gateway still waits for.
+        accepted_ms=now_ms if stale and (current is None or current.accepted_ms is not None) else None,
     )
+    if stale:
+        # History must cut off nobody. Detect looks again: if it still goes on, a fresh finding follows.
+        held = {**_about(finding), "incident": incident, "reason": "stale", "version": version}
+        return Step([Decision("held", held)], record, reopens=True)
     details = {**_about(finding), "incident": incident, "status": status.value, "version": version}
     step = Step([Decision("requested", details)], record, told=True)
     if not policy.delivers:

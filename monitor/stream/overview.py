@@ -50,7 +50,7 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class OpenIncident:
-    """A credential that is refused now, or should be; times in epoch milliseconds."""
+    """A credential that is refused now, or whose finding is held; times in epoch milliseconds."""
 
     incident: str
     credential: str
@@ -101,7 +101,11 @@ async def read_overview(settings: Settings) -> Overview:
     except KafkaError as error:
         msg = f"Kafka did not answer: {type(error).__name__}"
         raise BrokerUnavailableError(msg) from None
-    incidents = [_incident(record) for record in credentials if record.status is not CredentialStatus.ACTIVE]
+    incidents = [
+        _incident(record)
+        for record in credentials
+        if record.status is not CredentialStatus.ACTIVE or record.state == "held"
+    ]
     incidents.sort(key=lambda incident: (incident.contained, -incident.since_ms))
     return Overview(
         at_ms=int(time.time() * 1000),

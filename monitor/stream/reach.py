@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,10 +43,16 @@ async def wait_for_broker(kafka: KafkaSettings) -> None:
 
     Raises BrokerUnavailableError where it does not within `kafka.connect_timeout_seconds`.
     """
-    await asyncio.to_thread(_wait, kafka)
+    given_up = threading.Event()
+    try:
+        await asyncio.to_thread(_wait, kafka, given_up)
+    except asyncio.CancelledError:
+        # A thread cannot be cancelled, and the process does not end before it.
+        given_up.set()
+        raise
 
 
-def _wait(kafka: KafkaSettings) -> None:
+def _wait(kafka: KafkaSettings, given_up: threading.Event) -> None:
     servers = ",".join(kafka.bootstrap_servers)
     deadline = time.monotonic() + kafka.connect_timeout_seconds
     reasons: list[str] = []
@@ -68,7 +75,8 @@ def _wait(kafka: KafkaSettings) -> None:
             if not told:
                 log.warning("waiting for Kafka", servers=servers, reason=reason, seconds=round(left))
                 told = True
-            time.sleep(_PAUSE_SECONDS)
+            if given_up.wait(_PAUSE_SECONDS):
+                return
         else:
             if told:
                 log.info("Kafka answers", servers=servers)

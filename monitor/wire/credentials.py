@@ -20,7 +20,8 @@ ENFORCER_KEY: Final = b"@enforcer"
 RULES_KEY: Final = b"@rules"
 
 #: How far the response to a finding has come.
-ResponseState = Literal["requested", "accepted", "enforced", "failed", "expired", "reinstated"]
+#: `held` is a finding too old to act on: the credential stays active.
+ResponseState = Literal["held", "requested", "accepted", "enforced", "failed", "expired", "reinstated"]
 
 
 class RuleName(msgspec.Struct, frozen=True):

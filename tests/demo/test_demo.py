@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 LIMIT = 50
 DEADLINE_SECONDS = 120
@@ -75,6 +78,9 @@ def test_the_loop_holds_and_nothing_stays(tmp_path: Path):
 def test_the_loop_holds_on_a_real_kafka(tmp_path: Path, kafka: str):
     _, report = run(tmp_path, "--kafka", kafka)
     check_stopped_attack(report)
+    # It is somebody's Kafka: what the demo made there goes with it.
+    topics = AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=20).topics
+    assert [topic for topic in topics if topic.startswith("demo-")] == []
 
 
 def test_without_the_monitor_everything_goes(tmp_path: Path):
@@ -141,15 +147,28 @@ def test_keep_stays_up_and_says_what_to_try(tmp_path: Path):
             said.append(line)
             if "until Ctrl-C" in line:
                 break
-        tries = [line.strip() for line in said if line.startswith("  curl -i")]
-        answers = [
-            subprocess.run(line.split(), capture_output=True, text=True, check=True).stdout.split()[1]
-            for line in tries
-        ]
+        answers = [status_of(line) for line in said if line.startswith("  curl -i")]
+        status = next(line.split() for line in said if line.startswith("  monitor status"))
+        screen = subprocess.run(
+            [sys.executable, "-m", *status], capture_output=True, text=True, timeout=30, check=True
+        ).stdout
         demo.send_signal(signal.SIGINT)
         assert demo.wait(timeout=30) == 0
-    assert answers == ["200", "403"]
+    assert answers == [200, 403]
+    assert "INC-0001" in screen
     assert processes_of(tmp_path) == []
+
+
+def status_of(line: str) -> int:
+    """Return what the gateway answers to a line ``curl -i -H @FILE URL``."""
+    file, url = line.split()[3:]
+    name, _, key = Path(file.removeprefix("@")).read_text(encoding="utf-8").strip().partition(": ")
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers={name: key}), timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
 
 
 def pid_of(folder: Path, word: str) -> int:

@@ -129,11 +129,31 @@ def test_raw_patients_and_objects_stay_at_intake(stack: Stack):
         assert raw.decode() not in worker.said
 
 
-def _routed(stack: Stack) -> bytes:
-    """Return the status rows of the routed log."""
+def _routed(stack: Stack, status: bytes = b"suspended") -> bytes:
+    """Return the records of the routed log that hold a status."""
     found = b""
     for partition in range(stack.settings.kafka.partitions):
         for record in stack.records("routed", partition):
-            if b"suspended" in record.value:
+            if status in record.value:
                 found += record.value
     return found
+
+
+def test_history_cuts_nobody_off_and_an_attack_that_goes_on_is_stopped(stack: Stack):
+    worker = stack.worker()
+    # Twenty minutes old: a gateway's backlog, or a broker that was away.
+    then = int(time.time() * 1000) - 20 * 60_000
+    stack.ship(event("partner-17", patient, time=then + patient) for patient in range(LIMIT))
+    (held,) = wait_for(lambda: stack.decisions("held"), worker)
+    assert (held["id"], held["reason"]) == ("partner-17", "stale")
+    record = stack.credential("gate/partner-17")
+    assert record is not None
+    assert (record["status"], record["state"]) == ("active", "held")
+    assert "NOT REFUSED" in stack.run("status").stdout
+    # Detect has been told to look again: what happens now is judged anew.
+    wait_for(lambda: b"active" in _routed(stack, b"active"), worker)
+    stack.ship(event("partner-17", patient) for patient in range(LIMIT))
+    suspended = wait_for(
+        lambda: (now := stack.credential("gate/partner-17")) and now["status"] == "suspended" and now, worker
+    )
+    assert suspended["version"] == record["version"] + 1

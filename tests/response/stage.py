@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 from aiokafka import AIOKafkaProducer
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
 
     from monitor.settings import Settings
-
-T = TypeVar("T")
 
 DEADLINE_SECONDS: Final = 20.0
 SECRET: Final = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes, no!").decode()
@@ -102,15 +100,15 @@ def observation(
     }
 
 
-async def until(condition: Callable[[], T | Awaitable[T | None] | None]) -> T:
-    """Return what `condition` returns once it is true; fails after the deadline."""
+async def until(condition: Callable[[], Any]) -> Any:
+    """Return what `condition` returns, or what that comes to, once it is true; fails after the deadline."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while True:
-        found: Any = condition()
+        found = condition()
         if asyncio.iscoroutine(found):
             found = await found
         if found:
-            return found  # type: ignore[no-any-return]
+            return found
         assert time.monotonic() < deadline, "it did not come to pass"
         await asyncio.sleep(0.01)
 

@@ -64,7 +64,12 @@ class Life(RuleBasedStateMachine):
         assert kinds, "nothing changes without an entry in the ledger"
         assert decode_credential(encode(new), "here") == new
         assert (new.until_ms is not None) == (new.status is CredentialStatus.SUSPENDED)
-        if old is None or new.status is not old.status:
+        if new.state == "held" and step.reopens:
+            assert not step.told
+            assert old is None or old.status is CredentialStatus.ACTIVE
+            assert new.status is CredentialStatus.ACTIVE
+            assert new.version == (old.version if old else 0) + 1
+        elif old is None or new.status is not old.status:
             assert step.told
             assert new.version == (old.version if old else 0) + 1
             assert new.state in {"requested", "accepted", "expired"}
@@ -100,9 +105,16 @@ class Life(RuleBasedStateMachine):
         step = lifecycle.on_finding(self.record, new, policy, f"INC-{self.number:04d}", self.now_ms)
         strength = STRENGTH[self.record.status] if self.record else 0
         wanted = {"alert": 0, "suspend": 1, "revoke": 2}[action]
-        acts = mode == "enforce" and not shadow and wanted > strength and age <= self.policy.max_age_ms
-        assert (step.record is not None) == step.told == acts
-        if acts:
+        due = mode == "enforce" and not shadow and wanted > strength
+        acts = due and age <= self.policy.max_age_ms
+        held = due and not acts and strength == 0
+        assert step.told == acts
+        assert (step.record is not None) == (acts or held)
+        assert step.reopens == held
+        if held:
+            assert [d.kind for d in step.decisions] == ["held"]
+            self.last = new
+        elif acts:
             assert step.decisions[0].kind == "requested"
             assert step.record is not None
             assert step.record.finding == new["id"]
@@ -173,7 +185,6 @@ def suspended(policy: Policy = ENFORCE, **changes: Any) -> CredentialRecord:
         ({"principal": None}, ENFORCE, "not_a_credential"),
         ({"mode": "shadow"}, ENFORCE, "shadow"),
         ({}, SHADOW, "shadow"),
-        ({"at_ms": START_MS - 15 * MINUTE_MS - 1}, ENFORCE, "stale"),
     ],
 )
 def test_a_finding_that_changes_nothing_says_why(changes: dict[str, Any], policy: Policy, reason: str):
@@ -183,6 +194,20 @@ def test_a_finding_that_changes_nothing_says_why(changes: dict[str, Any], policy
     assert [(d.kind, d.details["reason"], d.details["finding"]) for d in step.decisions] == [
         ("suppressed", reason, new["id"])
     ]
+
+
+def test_a_finding_of_old_events_is_held_and_has_detect_look_again():
+    old = finding(at_ms=START_MS - 15 * MINUTE_MS - 1)
+    step = lifecycle.on_finding(None, old, ENFORCE, "INC-0001", START_MS)
+    assert [(d.kind, d.details["reason"]) for d in step.decisions] == [("held", "stale")]
+    assert (step.told, step.reopens) == (False, True)
+    held = step.record
+    assert held is not None
+    assert (held.status, held.state, held.until_ms) == (CredentialStatus.ACTIVE, "held", None)
+    fresh = finding(2, at_ms=START_MS)
+    again = lifecycle.on_finding(held, fresh, ENFORCE, "INC-0002", START_MS)
+    assert again.record is not None
+    assert (again.record.status, again.record.version) == (CredentialStatus.SUSPENDED, held.version + 1)
 
 
 def test_revoke_upgrades_a_suspension_and_nothing_downgrades_it():
