@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def command(config: Path | None, *, as_json: bool) -> None:
     """Show mode, rules, feeds, lag and open incidents, read from Kafka.
 
+    Lag counts records whose effect is not durable yet; a quiet detect catches up within seconds.
     An incident is contained once a refusal was seen in the events after the decision. Accepted means
     that the gateway was told, and that no request of the credential was seen since.
     """

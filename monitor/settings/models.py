@@ -102,7 +102,7 @@ class DetectSettings(_Section):
 
     allowed_lateness: Duration = timedelta(hours=1)
     replay_budget: Duration = timedelta(seconds=3)
-    flush_interval: Duration = timedelta(seconds=30)
+    flush_interval: Duration = timedelta(seconds=5)
 
 
 class WebhookSettings(_Section):
