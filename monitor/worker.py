@@ -75,10 +75,12 @@ class Worker:
             starting.result()
             log.info("worker started", roles=",".join(self._names))
             await stopping
+            await self._drain()
         else:
+            # What is half up has nothing to make durable, and need not come up to be stopped.
             starting.cancel()
-            await asyncio.wait([starting])
-        await self._drain()
+            log.info("stopped while starting")
+            end_process(ExitCode.OK)
 
     async def _start(self) -> None:
         settings = self._settings

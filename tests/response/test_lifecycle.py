@@ -210,6 +210,24 @@ def test_a_finding_of_old_events_is_held_and_has_detect_look_again():
     assert (again.record.status, again.record.version) == (CredentialStatus.SUSPENDED, held.version + 1)
 
 
+def test_a_stale_finding_makes_nothing_stronger():
+    """A suspended credential is refused already; it is not revoked for old news."""
+    old = finding(2, action="revoke", at_ms=START_MS - 15 * MINUTE_MS - 1)
+    step = lifecycle.on_finding(suspended(), old, ENFORCE, "INC-0002", START_MS)
+    assert (step.record, step.told, step.reopens) == (None, False, False)
+    assert [d.details["reason"] for d in step.decisions] == ["stale"]
+
+
+def test_what_is_held_does_not_drop_a_reinstatement_that_a_gateway_waits_for():
+    """It takes its place, with the same status, and is delivered instead."""
+    ended = lifecycle.on_tick(suspended(ttl_ms=1), ENFORCE, START_MS + 1).record
+    assert ended is not None
+    old = finding(2, at_ms=START_MS - 15 * MINUTE_MS - 1)
+    held = lifecycle.on_finding(ended, old, ENFORCE, "INC-0002", START_MS + 2).record
+    assert held is not None
+    assert (held.status, held.version, held.accepted_ms) == (CredentialStatus.ACTIVE, 3, None)
+
+
 def test_revoke_upgrades_a_suspension_and_nothing_downgrades_it():
     first = suspended()
     step = lifecycle.on_finding(
