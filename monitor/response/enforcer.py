@@ -82,6 +82,8 @@ class Enforcer:
             give_up_seconds=response.give_up_after.total_seconds(),
             on_fatal=on_fatal,
         )
+        #: The statuses that are on their way back to detect.
+        self._said = Delivery()
         self._book: dict[str, CredentialRecord] = {}
         self._position = EnforcerRecord()
         self._rules: RulesInForce | None = None
@@ -129,6 +131,7 @@ class Enforcer:
         # Whoever still waits must not wait for ever; what is not in the ledger is decided again.
         self._settle(None)
         await self._ledger.close()
+        await self._said.wait()  # the producer must not be stopped under them
 
     async def apply_findings(self, records: Sequence[ConsumerRecord]) -> None:
         """Decide about findings and observations, in order; returns once that is durable.
@@ -324,11 +327,11 @@ class Enforcer:
             at_ms=record.since_ms,
             finding=record.finding,
         )
-        self._statuses.put(0, encode(entry), Delivery(), record.subject.encode())
+        self._statuses.put(0, encode(entry), self._said, record.subject.encode())
 
     def _say_rules(self, rules: RulesInForce) -> None:
         entry = RulesStatus(version=rules.version, revision=rules.revision, document=rules.document)
-        self._statuses.put(0, encode(entry), Delivery(), b"@rules")
+        self._statuses.put(0, encode(entry), self._said, b"@rules")
 
     # What happens by itself
 

@@ -110,6 +110,10 @@ def create_topic(server: str, name: str, partitions: int = 1) -> None:
     """Create a topic that is not one of the product's own, such as a source."""
     admin = AdminClient({"bootstrap.servers": server})  # must live until the answer is there
     admin.create_topics([NewTopic(name, partitions, 1)])[name].result()
+    # Created is not yet known to whoever answers the next question.
+    deadline = time.monotonic() + START_SECONDS
+    while name not in admin.list_topics(timeout=5).topics and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def delete_topic(server: str, name: str) -> None:
