@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -92,13 +93,18 @@ def test_all_differences_are_reported_at_once(on_kafka: Settings, kafka: str):
     create_topics(on_kafka)
     alter(on_kafka, "routed", message_timestamp_type="CreateTime", max_message_bytes="1000")
     alter(on_kafka, "state", cleanup_policy="delete")
-    assert sorted(problems(on_kafka)) == [
+    expected = [
         "findings: has 3 partitions, must have 1",
         "findings: max.message.bytes is 1048588, must be at least 2097152",
         "routed: max.message.bytes is 1000, must be at least 2097152",
         "routed: message.timestamp.type is CreateTime, must be LogAppendTime",
         "state: cleanup.policy is delete, must be compact",
     ]
+    # The broker answers an alteration before it shows it.
+    deadline = time.monotonic() + 20
+    while (found := sorted(problems(on_kafka))) != expected and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert found == expected
 
 
 @pytest.mark.kafka
