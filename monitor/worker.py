@@ -21,12 +21,12 @@ from monitor.observe.metrics import Metrics
 from monitor.observe.server import ObserveServer
 from monitor.response.role import EnforceRole
 from monitor.stream.chunks import RoleApp
-from monitor.stream.detect import DetectRole, plain_producer
+from monitor.stream.detect import DetectRole
 from monitor.stream.intake import IntakeRole, RoutedOutlet
 from monitor.stream.lag import LagWatch
 from monitor.stream.reach import wait_for_broker
 from monitor.stream.rules import current_rules
-from monitor.stream.sender import Delivery
+from monitor.stream.sender import Delivery, plain_producer
 from monitor.stream.topics import check_topics, cluster_id, topic_ids
 
 if TYPE_CHECKING:
@@ -95,7 +95,9 @@ class Worker:
             starts.append(self._start_role(EnforceRole(app, settings, self.metrics, self._fatal)))
         if "detect" in self._names:
             app = self._app("detect", settings.kafka)
-            starts.append(self._start_role(DetectRole(app, settings, self.metrics, self._fatal)))
+            detect = DetectRole(app, settings, self.metrics, self._fatal)
+            self._server.before_scrape(lambda: self.metrics.subjects.set(detect.subjects))
+            starts.append(self._start_role(detect))
         if "intake" in self._names:
             starts.append(self._start_intake())
         await asyncio.gather(*starts)
@@ -108,7 +110,7 @@ class Worker:
     async def _start_intake(self) -> None:
         settings = self._settings
         keys = load_keys(settings.privacy.key_file)
-        self._producer = plain_producer(settings)
+        self._producer = plain_producer(settings.kafka)
         await self._producer.start()
         outlet = RoutedOutlet(settings, self._producer, keys, self.metrics, self._fatal)
         announced = Delivery()

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
+from monitor.stream.fatal import guarded
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from monitor.observe.metrics import Metrics
     from monitor.wire.credentials import CredentialRecord
@@ -116,7 +118,9 @@ class DeliveryDesk:
             key = adapter.name, subject
             task = self._tasks.get(key)
             if task is None or task.done():
-                self._tasks[key] = asyncio.create_task(self._guard(partial(self._deliver, adapter, subject)))
+                self._tasks[key] = asyncio.create_task(
+                    guarded(partial(self._deliver, adapter, subject), self._on_fatal)
+                )
 
     @property
     def under_way(self) -> int:
@@ -181,12 +185,3 @@ class DeliveryDesk:
     def _count(self, adapter: Adapter, outcome: Outcome) -> None:
         result = {Accepted: "accepted", Retry: "retried", Disabled: "disabled"}[type(outcome)]
         self._metrics.deliveries_total.labels(adapter.name, result).inc()
-
-    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await work()
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
-            self._on_fatal(error)
-            raise

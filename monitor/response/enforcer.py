@@ -24,6 +24,7 @@ from monitor.response.delivery import DeliveryDesk
 from monitor.response.ledger import Ledger
 from monitor.response.lifecycle import Decision, Policy, Step
 from monitor.response.webhook import webhook_adapters
+from monitor.stream.fatal import guarded
 from monitor.stream.kafka import consumer_options
 from monitor.stream.sender import Delivery, OrderedSender
 from monitor.wire.credentials import (
@@ -38,7 +39,7 @@ from monitor.wire.credentials import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from aiokafka import AIOKafkaProducer
     from aiokafka.structs import ConsumerRecord
@@ -104,7 +105,7 @@ class Enforcer:
         self._position = self._ledger.position
         self._rules = self._ledger.rules
         self._metrics.takeovers_total.inc()
-        self._tasks = [asyncio.create_task(self._guard(self._write))]
+        self._tasks = [asyncio.create_task(guarded(self._write, self._on_fatal))]
         await self._change(Step)  # the first heartbeat, before anything is decided
         # Versions make it harmless to say again what the one before may have said already.
         if self._rules is not None:
@@ -114,7 +115,8 @@ class Enforcer:
             if record.accepted_ms is None and record.state != "failed":
                 self._desk.deliver(subject)
         self._tasks += [
-            asyncio.create_task(self._guard(work)) for work in (self._read_control, self._beat, self._expire)
+            asyncio.create_task(guarded(work, self._on_fatal))
+            for work in (self._read_control, self._beat, self._expire)
         ]
         self._refresh_metrics()
         log.info("enforcer active", mode=self._policy.mode, next_finding=self.findings_offset)
@@ -381,15 +383,6 @@ class Enforcer:
 
     def _end_if_due(self, subject: str) -> Step:
         return lifecycle.on_tick(self._book[subject], self._policy, _now_ms())
-
-    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await work()
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
-            self._on_fatal(error)
-            raise
 
 
 def _now_ms() -> int:

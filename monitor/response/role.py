@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 from monitor.errors import InvariantError
 from monitor.response.enforcer import Enforcer
 from monitor.response.webhook import webhook_adapters
-from monitor.stream.detect import plain_producer
-from monitor.stream.role import OpenPartition, Role
+from monitor.stream.role import OpenPartition, SendingRole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aiokafka import AIOKafkaProducer
     from aiokafka.structs import ConsumerRecord
 
     from monitor.observe.metrics import Metrics
@@ -56,7 +54,7 @@ class FindingsPartition(OpenPartition):
         await self._enforcer.stop()
 
 
-class EnforceRole(Role):
+class EnforceRole(SendingRole):
     """Consumes `findings`; all but one process stand by."""
 
     def __init__(
@@ -66,32 +64,19 @@ class EnforceRole(Role):
         metrics: Metrics,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
-        super().__init__(app, [settings.topic("findings")], on_fatal)
-        self._settings = settings
+        super().__init__(app, settings, "findings", on_fatal)
         self._metrics = metrics
-        self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
-        """Start the producer of `status`, then join the group.
+        """Join the group.
 
         Raises ConfigurationError where a webhook cannot be signed: a standby says so at its start,
         not when it is needed.
         """
-        webhook_adapters(self._settings.response.webhooks)
-        self._producer = plain_producer(self._settings)
-        await self._producer.start()
+        webhook_adapters(self.settings.response.webhooks)
         await super().start()
-
-    async def stop(self) -> None:
-        """Leave the group, then stop the producer."""
-        await super().stop()
-        if self._producer is not None:
-            await self._producer.stop()
 
     def new_partition(self, tp: Partition, position: int) -> FindingsPartition:
         """Return the partition with an enforcer that is not active yet."""
-        if self._producer is None:
-            msg = "a partition was assigned before the role started"
-            raise InvariantError(msg)
-        enforcer = Enforcer(self._settings, self._metrics, self._producer, self.on_fatal)
+        enforcer = Enforcer(self.settings, self._metrics, self.producer, self.on_fatal)
         return FindingsPartition(tp, position, enforcer)

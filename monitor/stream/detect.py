@@ -22,7 +22,7 @@ from monitor.errors import InvariantError, SendError
 from monitor.rulebook import compile_pattern
 from monitor.stream.kafka import aiokafka_options
 from monitor.stream.read import read_to_end
-from monitor.stream.role import OpenPartition, Role, WorkClock
+from monitor.stream.role import OpenPartition, SendingRole, WorkClock
 from monitor.stream.sender import BATCH_BYTES, Delivery, OrderedSender
 from monitor.wire import routed, state
 from monitor.wire.rejected import encode_rejected
@@ -280,7 +280,7 @@ class DetectSenders:
         self.rejected = OrderedSender(producer, settings.topic("rejected"), on_fatal)
 
 
-class DetectRole(Role):
+class DetectRole(SendingRole):
     """Consumes `routed`, with one detector per partition."""
 
     def __init__(
@@ -290,47 +290,20 @@ class DetectRole(Role):
         metrics: Metrics,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
-        super().__init__(app, [settings.topic("routed")], on_fatal)
-        self._settings = settings
+        super().__init__(app, settings, "routed", on_fatal)
         self._metrics = metrics
-        self._producer: AIOKafkaProducer | None = None
         self._senders: DetectSenders | None = None
 
-    async def start(self) -> None:
-        """Start the producer of findings, then join the group."""
-        self._producer = plain_producer(self._settings)
-        await self._producer.start()
-        self._senders = DetectSenders(self._settings, self._producer, self.on_fatal)
-        await super().start()
-
-    async def stop(self) -> None:
-        """Leave the group, then stop the producer."""
-        await super().stop()
-        if self._producer is not None:
-            await self._producer.stop()
-
     def new_partition(self, tp: Partition, position: int) -> DetectPartition:
-        """Return a detector for a newly assigned partition."""
+        """Return a detector for a newly assigned partition; all share the senders."""
         if self._senders is None:
-            msg = "a partition was assigned before the role started"
-            raise InvariantError(msg)
-        return DetectPartition(tp, position, self._settings, self._metrics, self._senders)
+            self._senders = DetectSenders(self.settings, self.producer, self.on_fatal)
+        return DetectPartition(tp, position, self.settings, self._metrics, self._senders)
 
     @property
     def subjects(self) -> int:
         """How many subjects all partitions hold in memory."""
         return sum(part.subjects for part in self.partitions if isinstance(part, DetectPartition))
-
-
-def plain_producer(settings: Settings) -> AIOKafkaProducer:
-    """Return an idempotent producer whose batches are made by `OrderedSender`."""
-    return AIOKafkaProducer(
-        **aiokafka_options(settings.kafka),
-        acks="all",
-        enable_idempotence=True,
-        max_batch_size=BATCH_BYTES,
-        max_request_size=4 << 20,
-    )
 
 
 def _key(found: dict[str, Any]) -> bytes:

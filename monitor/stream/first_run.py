@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import orjson
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
@@ -18,13 +17,12 @@ from monitor.stream.reach import wait_for_broker
 from monitor.stream.read import read_to_end
 from monitor.stream.starts import Start, set_start
 from monitor.stream.topics import check_topics, create_topics
+from monitor.wire.credentials import RULES_KEY, PublishRules, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from monitor.settings import Settings
-
-_RULES_KEY: Final = b"@rules"
 
 
 async def initialise(settings: Settings, start: Start, say: Callable[[str], None]) -> None:
@@ -57,17 +55,15 @@ async def publish_first_rules(settings: Settings, rules: LoadedRules) -> str:
     if await _published(settings):
         return "a rule set was published before; it stays as it is"
     rule_set = rules.rule_set
-    value = orjson.dumps(
-        {
-            "v": 1,
-            "kind": "publish_rules",
-            "revision": rule_set.revision,
-            "document": rule_set_document(rule_set),
-            "text": rules.texts,
-            "by": "monitor init",
-            "at_ms": int(time.time() * 1000),
-            "reason": "first rule set",
-        }
+    value = encode(
+        PublishRules(
+            revision=rule_set.revision,
+            document=rule_set_document(rule_set),
+            text=rules.texts,
+            by="monitor init",
+            at_ms=int(time.time() * 1000),
+            reason="first rule set",
+        )
     )
     topic = settings.topic("control")
     try:
@@ -87,9 +83,10 @@ async def publish_first_rules(settings: Settings, rules: LoadedRules) -> str:
 
 async def _published(settings: Settings) -> bool:
     async for records, _, _ in read_to_end(settings.kafka, settings.topic("credentials"), 0):
-        if any(record.key == _RULES_KEY and record.value is not None for record in records):
+        if any(record.key == RULES_KEY and record.value is not None for record in records):
             return True
     async for records, _, _ in read_to_end(settings.kafka, settings.topic("control"), 0):
-        if any(orjson.loads(record.value).get("kind") == "publish_rules" for record in records):
+        # Publishing a rule set is the one act that there is.
+        if records:
             return True
     return False

@@ -7,17 +7,23 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from monitor.errors import InvariantError
 from monitor.stream.chunks import Chunk, Partition, RoleApp
+from monitor.stream.fatal import guarded
+from monitor.stream.sender import plain_producer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
+    from aiokafka import AIOKafkaProducer
     from aiokafka.structs import ConsumerRecord
+
+    from monitor.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -134,7 +140,7 @@ class Role(ABC):
     async def start(self) -> None:
         """Join the group and begin."""
         await self.app.start()
-        self._ticker = asyncio.create_task(self._guard(self._tick()))
+        self._ticker = asyncio.create_task(guarded(self._tick, self.on_fatal))
 
     async def stop(self) -> None:
         """Flush, commit and leave the group."""
@@ -149,7 +155,7 @@ class Role(ABC):
         async for event in stream.events():
             # Faust would restart a failed agent and go on after the record that failed.
             self.busy = True
-            await self._guard(self._take(event.message.tp, event.value))
+            await guarded(partial(self._take, event.message.tp, event.value), self.on_fatal)
             self.busy = False
 
     async def _take(self, tp: Any, chunk: Chunk) -> None:
@@ -167,7 +173,8 @@ class Role(ABC):
             await partition.take(records)
 
     async def _on_assigned(self, _app: Any, assigned: Any, **_: Any) -> None:
-        await self._guard(self._reassign({Partition(tp.topic, tp.partition) for tp in assigned}))
+        tps = {Partition(tp.topic, tp.partition) for tp in assigned}
+        await guarded(partial(self._reassign, tps), self.on_fatal)
 
     async def _reassign(self, assigned: set[Partition]) -> None:
         for tp in self._slots.keys() - assigned:
@@ -179,7 +186,7 @@ class Role(ABC):
                     continue  # it is opening, and nothing was taken yet
                 slot = self._slots[tp] = _Slot()
                 slot.opening = asyncio.create_task(
-                    self._guard(self._open(tp, slot, known.partition if known else None))
+                    guarded(partial(self._open, tp, slot, known.partition if known else None), self.on_fatal)
                 )
         self._assigned = True
         log.info("assigned", group=self.app.group, partitions=len(self._slots))
@@ -229,7 +236,7 @@ class Role(ABC):
         # An optimisation only: what is not flushed here is read again by the next owner. It is
         # never cancelled, since half a flush would leave a partition that we may keep in pieces.
         log.info("the group is rebalancing", group=self.app.group)
-        flush = asyncio.create_task(self._guard(self._flush_all(final=True)))
+        flush = asyncio.create_task(guarded(partial(self._flush_all, final=True), self.on_fatal))
         _done, late = await asyncio.wait([flush], timeout=REVOCATION_SECONDS)
         if late:
             log.warning("flush before giving up partitions took too long", group=self.app.group)
@@ -265,15 +272,38 @@ class Role(ABC):
         partition.closed = True
         await partition.close()
 
-    async def _guard(self, work: Awaitable[None]) -> None:
-        """Run `work`; whatever fails in it ends the process, since a dead part is a blind one."""
-        try:
-            await work
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
-            self.on_fatal(error)
-            raise
+
+class SendingRole(Role):
+    """A role with a plain producer of its own, which lives from before the first partition to the end."""
+
+    def __init__(
+        self,
+        app: RoleApp,
+        settings: Settings,
+        topic: str,
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__(app, [settings.topic(topic)], on_fatal)
+        self.settings = settings
+        self._producer: AIOKafkaProducer | None = None
+
+    @property
+    def producer(self) -> AIOKafkaProducer:
+        """The producer; raises InvariantError before the start."""
+        if self._producer is None:
+            raise InvariantError("a partition was assigned before its role started")
+        return self._producer
+
+    async def start(self) -> None:
+        """Start the producer, then join the group."""
+        self._producer = plain_producer(self.settings.kafka)
+        await self._producer.start()
+        await super().start()
+
+    async def stop(self) -> None:
+        """Leave the group, then stop the producer."""
+        await super().stop()
+        await self.producer.stop()
 
 
 class WorkClock:

@@ -12,14 +12,16 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from monitor.errors import SendError
+from monitor.stream.kafka import aiokafka_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiokafka import AIOKafkaProducer
+    from monitor.settings import KafkaSettings
 
 #: Bytes in one batch; below the brokers' usual limit of 1 MiB.
 BATCH_BYTES = 900_000
@@ -122,3 +124,14 @@ class OrderedSender:
             self._room.set()
         for delivery in deliveries:
             delivery._acknowledge()  # noqa: SLF001 - the two classes are one mechanism
+
+
+def plain_producer(kafka: KafkaSettings) -> AIOKafkaProducer:
+    """Return an idempotent producer whose batches are made by `OrderedSender`."""
+    return AIOKafkaProducer(
+        **aiokafka_options(kafka),
+        acks="all",
+        enable_idempotence=True,
+        max_batch_size=BATCH_BYTES,
+        max_request_size=4 << 20,
+    )

@@ -15,9 +15,9 @@ from aiokafka import AIOKafkaProducer
 
 from monitor.observe.metrics import Metrics, samples
 from monitor.response.enforcer import Enforcer
-from monitor.stream.detect import plain_producer
 from monitor.stream.kafka import aiokafka_options
 from monitor.stream.read import read_to_end
+from monitor.stream.sender import plain_producer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -162,7 +162,7 @@ class Cast:
     @asynccontextmanager
     async def enforcer(self) -> AsyncIterator[Enforcer]:
         """Take over; stand down at the end."""
-        producer = plain_producer(self.settings)
+        producer = plain_producer(self.settings.kafka)
         await producer.start()
         enforcer = Enforcer(self.settings, self.metrics, producer, self.fatal.append)
         try:
