@@ -20,6 +20,7 @@ from aiokafka.structs import TopicPartition
 from monitor.errors import InvariantError
 from monitor.response import lifecycle
 from monitor.response.activation import on_publish
+from monitor.response.decided import DecidedFindings
 from monitor.response.delivery import DeliveryDesk
 from monitor.response.ledger import Ledger
 from monitor.response.lifecycle import Decision, Policy, Step
@@ -88,6 +89,7 @@ class Enforcer:
         self._book: dict[str, CredentialRecord] = {}
         self._position = EnforcerRecord()
         self._rules: RulesInForce | None = None
+        self._decided = DecidedFindings()
         self._changes: asyncio.Queue[tuple[Callable[[], Step], asyncio.Future[None]]] = asyncio.Queue()
         #: What callers of `_put` wait for.
         self._undone: set[asyncio.Future[None]] = set()
@@ -104,6 +106,7 @@ class Enforcer:
         self._book = dict(self._ledger.credentials)
         self._position = self._ledger.position
         self._rules = self._ledger.rules
+        await self._decided.load(self._settings, self.findings_offset)
         self._metrics.takeovers_total.inc()
         self._tasks = [asyncio.create_task(guarded(self._write, self._on_fatal))]
         await self._change(Step)  # the first heartbeat, before anything is decided
@@ -170,7 +173,10 @@ class Enforcer:
         current = self._book.get(entry["subject"])
         if entry["kind"] == "observation":
             step = lifecycle.on_observation(current, entry, now_ms)
+        elif entry["id"] in self._decided:
+            step = Step()  # a worker that died says again what it had said
         else:
+            self._decided.add(entry["id"])
             incident = f"INC-{self._position.incidents + 1:04d}"
             step = lifecycle.on_finding(current, entry, self._policy, incident, now_ms)
             if step.record is not None:

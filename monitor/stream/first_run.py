@@ -82,11 +82,10 @@ async def publish_first_rules(settings: Settings, rules: LoadedRules) -> str:
 
 
 async def _published(settings: Settings) -> bool:
+    published = False
     async for records, _, _ in read_to_end(settings.kafka, settings.topic("credentials"), 0):
-        if any(record.key == RULES_KEY and record.value is not None for record in records):
-            return True
+        published |= any(record.key == RULES_KEY and record.value is not None for record in records)
     async for records, _, _ in read_to_end(settings.kafka, settings.topic("control"), 0):
         # Publishing a rule set is the one act that there is.
-        if records:
-            return True
-    return False
+        published |= bool(records)
+    return published

@@ -33,9 +33,9 @@ async def end_offsets(kafka: KafkaSettings, topics: Sequence[str]) -> dict[str, 
 
 
 async def read_to_end(
-    kafka: KafkaSettings, topic: str, partition: int
+    kafka: KafkaSettings, topic: str, partition: int, first: int = 0
 ) -> AsyncIterator[tuple[Sequence[ConsumerRecord], int, int]]:
-    """Yield (records, position after them, end) from the first record kept to today's end.
+    """Yield (records, position after them, end) from offset `first`, or the first kept, to today's end.
 
     Committed records only. The end is taken at the start; markers of transactions count as
     positions, so it is reached even where the last thing in the log is one.
@@ -49,7 +49,8 @@ async def read_to_end(
     try:
         tp = TopicPartition(topic, partition)
         consumer.assign([tp])
-        await consumer.seek_to_beginning(tp)
+        kept = (await consumer.beginning_offsets([tp]))[tp]
+        consumer.seek(tp, max(first, kept))
         end = (await consumer.end_offsets([tp]))[tp]
         position = await consumer.position(tp)
         while position < end:

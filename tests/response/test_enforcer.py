@@ -124,6 +124,19 @@ async def test_findings_that_come_again_are_not_decided_twice(install: Install):
     ]
 
 
+async def test_what_was_suppressed_is_not_suppressed_again(install: Install):
+    """A worker that died repeats its last findings: before a take-over, and after it."""
+    cast = install()
+    alert = finding(1, action="alert"), finding(2, "partner-2", action="alert")
+    async with cast.enforcer() as enforcer:
+        await enforcer.apply_findings(await found(cast.settings, *alert, alert[0]))
+        assert await kinds(cast) == ["suppressed", "suppressed"]
+    async with cast.enforcer() as enforcer:
+        await enforcer.apply_findings(await found(cast.settings, *alert, finding(3, action="alert")))
+        assert enforcer.findings_offset == 6
+    assert await kinds(cast) == ["suppressed"] * 3
+
+
 async def test_a_take_over_says_the_statuses_again(install: Install):
     """The one before may have died between the decision and the way back."""
     cast = install()
@@ -188,8 +201,8 @@ async def test_a_storm_is_decided_in_few_transactions(install: Install, monkeypa
         b"not json",
         b"[]",
         {"v": 1, "kind": "finding", "subject": "gate/a"},
-        {**finding(1), "v": 2},
-        {**finding(1), "event": None},
+        {**finding(2), "v": 2},
+        {**finding(2), "event": None},
     ],
 )
 async def test_what_is_no_finding_ends_the_enforcer(install: Install, garbage: Any):
