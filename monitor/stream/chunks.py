@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 import aiokafka
 import faust
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as ClientPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
@@ -112,9 +112,25 @@ class _ChunkThread(AIOKafkaConsumerThread):
         timeout: float | None = None,  # noqa: ASYNC109 - the signature is Faust's
         max_records: int | None = None,
     ) -> Any:
+        try:
+            return await self._fetch_chunks(consumer, active_partitions, timeout, max_records)
+        except (asyncio.CancelledError, ConsumerStoppedError):
+            raise
+        except BaseException as error:
+            # Faust would only log that its fetcher crashed, and the worker would go on, blind.
+            cast("RoleApp", self.consumer.app).on_fatal(error)
+            raise
+
+    async def _fetch_chunks(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: Any,
+        timeout: float | None,  # noqa: ASYNC109 - the signature is Faust's
+        max_records: int | None,
+    ) -> Any:
         before = self._positions(consumer)
         for tp, position in before.items():
-            if self._last_seen.get(tp) != position:
+            if tp not in self._chunk_start or self._last_seen.get(tp) != position:
                 # A seek or a new assignment: what was fetched before does not join what follows.
                 self._chunk_start[tp] = position
         # A partition whose position is not known yet is left for the next call: records of it would
@@ -236,7 +252,7 @@ class RoleApp(faust.App):
         self.kafka = kafka
         self.group = group
         self.instance = f"{instance}-{role}" if instance else None
-        self._on_fatal = on_fatal
+        self.on_fatal = on_fatal
         super().__init__(
             group,
             broker=[f"kafka://{server}" for server in kafka.bootstrap_servers],
@@ -274,7 +290,7 @@ class RoleApp(faust.App):
 
     async def crash(self, reason: BaseException) -> None:
         """End the process: a crashed service in a living process is a blind monitor."""
-        self._on_fatal(reason)
+        self.on_fatal(reason)
 
     def _new_transport(self) -> Any:
         return _ChunkTransport(self.conf.broker_consumer, self)
