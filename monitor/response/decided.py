@@ -40,6 +40,7 @@ class DecidedFindings:
         first = max(0, before - REMEMBERED)
         async for records, _, _ in read_to_end(settings.kafka, settings.topic("findings"), 0, first):
             for record in records:
-                entry = orjson.loads(record.value)
-                if record.offset < before and entry["kind"] == "finding":
+                # What is not decided yet is perhaps no finding at all.
+                entry = orjson.loads(record.value) if record.offset < before else None
+                if entry is not None and entry["kind"] == "finding":
                     self.add(entry["id"])
