@@ -179,7 +179,7 @@ class Enforcer:
             self._decided.add(entry["id"])
             incident = f"INC-{self._position.incidents + 1:04d}"
             step = lifecycle.on_finding(current, entry, self._policy, incident, now_ms)
-            if step.record is not None:
+            if step.record is not None and step.record.incident == incident:
                 self._position = msgspec.structs.replace(
                     self._position, incidents=self._position.incidents + 1
                 )

@@ -69,30 +69,25 @@ def on_finding(
     incident: str,
     now_ms: int,
 ) -> Step:
-    """Return what follows from a finding; `incident` is the name that a new incident would get.
+    """Return what follows from a finding; `incident` is the name that a new incident gets.
 
     The same finding twice (a worker repeated it after a crash) changes nothing the second time.
     """
     if current is not None and current.finding == finding["id"]:
         return Step()
     status = _STATUS_OF.get(finding["action"])
-    reason = None
-    if status is None:
-        reason = "alert_only"
-    elif finding["realm"] is None or finding["principal"] is None:
-        reason = "not_a_credential"
-    elif "shadow" in (policy.mode, finding["mode"]):
-        reason = "shadow"
-    elif current is not None and _STRENGTH[current.status] >= _STRENGTH[status]:
-        reason = "already_refused"
     stale = now_ms - finding["event"]["time_ms"] > policy.max_age_ms
-    if reason is None and stale and current is not None and current.status is not CredentialStatus.ACTIVE:
-        reason = "stale"  # it is refused already; old news does not make that stronger
+    reason = _suppressed_by(current, finding, policy, stale=stale)
     if reason is not None or status is None:
         return Step([Decision("suppressed", {**_about(finding), "reason": reason})])
     version = (current.version if current else 0) + 1
     ttl_ms = finding["ttl_ms"] or policy.default_ttl_ms
     realm, principal = finding["realm"], finding["principal"]
+    patients, capped = finding["patients"], finding["patients_capped"]
+    if current is not None and current.status is not CredentialStatus.ACTIVE:
+        # A suspension becomes a revocation: one incident, and what it exposed does not shrink.
+        incident = current.incident
+        patients, capped = max(patients, current.patients), capped or current.patients_capped
     record = CredentialRecord(
         realm=realm,
         id=principal,
@@ -107,8 +102,8 @@ def on_finding(
         rule=RuleName(finding["rule"]["id"], finding["rule"]["title"]),
         level=finding["rule"]["level"],
         summary=finding["summary"],
-        patients=finding["patients"],
-        patients_capped=finding["patients_capped"],
+        patients=patients,
+        patients_capped=capped,
         leaked=0,
         webhook_id=webhook_id(realm, principal, version, finding["id"]),
         attempts=0,
@@ -128,6 +123,25 @@ def on_finding(
         step.record = msgspec.structs.replace(record, state="accepted", accepted_ms=now_ms)
         step.decisions.append(Decision("accepted", {**_of(record), "by": "authz"}))
     return step
+
+
+def _suppressed_by(
+    current: CredentialRecord | None, finding: Mapping[str, Any], policy: Policy, *, stale: bool
+) -> str | None:
+    """Return why a finding changes nothing, or None where it is to be acted on or held."""
+    status = _STATUS_OF.get(finding["action"])
+    if status is None:
+        return "alert_only"
+    if finding["realm"] is None or finding["principal"] is None:
+        return "not_a_credential"
+    if "shadow" in (policy.mode, finding["mode"]):
+        return "shadow"
+    if current is None or current.status is CredentialStatus.ACTIVE:
+        return None
+    if _STRENGTH[current.status] >= _STRENGTH[status]:
+        return "already_refused"
+    # It is refused already; old news does not make that stronger.
+    return "stale" if stale else None
 
 
 def on_observation(current: CredentialRecord | None, seen: Mapping[str, Any], now_ms: int) -> Step:

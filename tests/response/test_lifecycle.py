@@ -237,6 +237,8 @@ def test_revoke_upgrades_a_suspension_and_nothing_downgrades_it():
     assert revoked is not None
     assert (revoked.status, revoked.version, revoked.until_ms) == (CredentialStatus.REVOKED, 2, None)
     assert revoked.webhook_id != first.webhook_id
+    assert revoked.incident == first.incident, "one incident from its first refusal to its end"
+    assert revoked.patients >= first.patients
     weaker = lifecycle.on_finding(revoked, finding(3, at_ms=START_MS + 2), ENFORCE, "INC-0003", START_MS + 2)
     assert [d.details["reason"] for d in weaker.decisions] == ["already_refused"]
     assert lifecycle.on_tick(revoked, ENFORCE, START_MS + 10**12) == Step()
