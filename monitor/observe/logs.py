@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import structlog
 
@@ -80,9 +80,3 @@ def _without_arguments(_logger: WrappedLogger, _method: str, event: EventDict) -
     """Keep the text of a library's log line, which names topics and groups only."""
     event.pop("positional_args", None)
     return event
-
-
-def log_level(name: str) -> int:
-    """Return the number of a level such as ``info``."""
-    found: Any = logging.getLevelName(name.upper())
-    return found if isinstance(found, int) else logging.INFO

@@ -197,10 +197,6 @@ class Settings(BaseSettings):
         """Return the consumer group of a role."""
         return f"{self.kafka.group_prefix}{role}"
 
-    def source(self, name: str) -> SourceSettings | None:
-        """Return a source by its name."""
-        return next((source for source in self.sources if source.name == name), None)
-
 
 OWN_TOPICS = frozenset(
     {"routed", "state", "findings", "decisions", "credentials", "status", "control", "rejected"}
