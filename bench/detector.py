@@ -60,6 +60,7 @@ def rows(count: int, *, disorder: bool) -> list[RowsRecord]:
             1000,
             1,
             "gw",
+            "partner",
         )
         event = RowKind.EVENT.value
         all_rows.append((offset, event, "principal", f"gateway-1/{principal}", at, *rest))

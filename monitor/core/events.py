@@ -60,7 +60,8 @@ STATUS: Final = 15
 BYTES: Final = 16
 RECORDS: Final = 17
 GATEWAY: Final = 18
-EVENT_LENGTH: Final = 19
+PRINCIPAL_CLASS: Final = 19
+EVENT_LENGTH: Final = 20
 # RowKind.STATUS only; TIME is when it was decided.
 STATUS_VERSION: Final = 5
 STATUS_VALUE: Final = 6  # a CredentialStatus
@@ -85,6 +86,7 @@ FIELDS: Final[dict[str, type]] = {
     "bytes": int,
     "records": int,
     "gateway": str,
+    "principal_class": str,
 }
 MULTI_VALUED: Final = frozenset({"patient", "tenant"})
 
@@ -102,6 +104,15 @@ COLUMN: Final[dict[str, int]] = {
     "bytes": BYTES,
     "records": RECORDS,
     "gateway": GATEWAY,
+    "principal_class": PRINCIPAL_CLASS,
+}
+
+#: The class of a credential that the directory does not name, by its kind.
+DEFAULT_CLASSES: Final[dict[str, str]] = {
+    PrincipalKind.API_KEY: "partner",
+    PrincipalKind.OAUTH_CLIENT: "partner",
+    PrincipalKind.SESSION: "account",
+    PrincipalKind.ACCOUNT: "account",
 }
 
 

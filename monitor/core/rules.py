@@ -8,14 +8,22 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Operator = Literal[
     "eq", "contains", "startswith", "endswith", "re", "cidr", "gt", "gte", "lt", "lte", "exists"
 ]
-RuleKind = Literal["event_count", "value_count"]
+RuleKind = Literal["event_count", "value_count", "value_sum"]
 Action = Literal["alert", "suspend", "revoke"]
 Mode = Literal["enforce", "shadow"]
+
+#: A field of every event that conditions of ours may compare, and rules may not: its time (epoch ms).
+EVENT_TIME: Final = "time"
+_DOCUMENT: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +65,29 @@ Condition = Match | AllOf | AnyOf | Negation
 
 
 @dataclass(frozen=True, slots=True)
+class Base:
+    """Events of one kind that a rule counts, and which of their fields it means.
+
+    Where base rules call one thing by different names (`aliases`), a rule has several.
+    """
+
+    condition: Condition
+    group_by: tuple[str, ...]
+    counted: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One correlation rule.
 
-    It counts, per value of `group_by`, the events that meet `condition` (`event_count`) or their
-    different values of `counted` (`value_count`) in ``(L - timespan_ms, L]``, L being the latest
-    time among them, and finds where the count is at least `threshold`.
+    It counts, per value of `group_by`, the events that meet `condition` (`event_count`), their
+    different values of `counted` (`value_count`) or the sum of it (`value_sum`) in
+    ``(L - timespan_ms, L]``, L being the latest time among them, and finds where that is at least
+    `threshold`.
+
+    With `aliases`, each of them reads its own fields; `condition` is then any of theirs, and
+    `group_by` and `counted` are what the rule calls the fields, except the first, which is always
+    a field: events are routed by it.
     """
 
     id: str
@@ -81,6 +106,7 @@ class Rule:
     falsepositives: tuple[str, ...] = ()
     runbook: str = ""
     revision: str = field(default="", compare=False)
+    aliases: tuple[Base, ...] = ()
 
     @property
     def axis(self) -> str:
@@ -88,16 +114,43 @@ class Rule:
         return self.group_by[0]
 
     @property
+    def bases(self) -> tuple[Base, ...]:
+        """The events that it counts, with the fields that it means in each."""
+        return self.aliases or (Base(self.condition, self.group_by, self.counted),)
+
+    @property
     def window_key(self) -> str:
         """What the rule counts, whatever its threshold and timespan: rules share the window."""
-        return _digest([self.kind, self.counted, list(self.group_by), condition_document(self.condition)])
+        if not self.aliases:
+            return _digest([self.kind, self.counted, list(self.group_by), condition_document(self.condition)])
+        return _digest([self.kind, [_base_document(base) for base in self.aliases]])
+
+
+@dataclass(frozen=True, slots=True)
+class AllowList:
+    """A filter: who is left out of some base rules, on whose word, until when.
+
+    The conditions of the rules hold what it means; this is for people. `expires_ms` is an event
+    time (epoch ms), exclusive: from it on the filter leaves out nobody.
+    """
+
+    id: str
+    title: str
+    owner: str
+    expires_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """All rules that are active together."""
+    """All rules that are active together, and the class of each credential that has one.
+
+    `classes` is by `credential_subject`; others have the class of their kind
+    (`events.DEFAULT_CLASSES`).
+    """
 
     rules: tuple[Rule, ...]
+    allow_lists: tuple[AllowList, ...] = ()
+    classes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -106,8 +159,9 @@ class RuleSet:
 
     @property
     def revision(self) -> str:
-        """Hash of the meaning of all rules, whatever their order."""
-        return _digest(sorted(rule.revision or rule_revision(rule) for rule in self.rules))
+        """Hash of the meaning of all rules and classes, whatever their order."""
+        rules = sorted(rule.revision or rule_revision(rule) for rule in self.rules)
+        return _digest([rules, sorted(self.classes.items())] if self.classes else rules)
 
 
 def rule_revision(rule: Rule) -> str:
@@ -157,17 +211,25 @@ def rule_set_document(rule_set: RuleSet) -> dict[str, Any]:
         plain = asdict(rule)
         plain["condition"] = condition_document(rule.condition)
         plain["revision"] = rule.revision or rule_revision(rule)
+        plain["aliases"] = [_base_document(base) for base in rule.aliases]
         rules.append(plain)
-    return {"version": 1, "rules": rules}
+    return {
+        "version": _DOCUMENT,
+        "rules": rules,
+        "allow_lists": [asdict(entry) for entry in rule_set.allow_lists],
+        "classes": dict(rule_set.classes),
+    }
 
 
 def rule_set_from_document(document: dict[str, Any]) -> RuleSet:
-    """Return the rule set of a plain form.
+    """Return the rule set of a plain form; version 1 had no aliases, allow-lists and classes.
 
     Raises ValueError where the document is of a version that this code does not read.
     """
-    if document.get("version") != 1:
-        msg = f"rule set document of version {document.get('version')!r}: this monitor reads 1"
+    if document.get("version") not in (1, _DOCUMENT):
+        msg = (
+            f"rule set document of version {document.get('version')!r}: this monitor reads 1 and {_DOCUMENT}"
+        )
         raise ValueError(msg)
     rules = []
     for entry in document["rules"]:
@@ -175,8 +237,19 @@ def rule_set_from_document(document: dict[str, Any]) -> RuleSet:
         plain["condition"] = condition_from_document(plain["condition"])
         plain["group_by"] = tuple(plain["group_by"])
         plain["falsepositives"] = tuple(plain["falsepositives"])
+        plain["aliases"] = tuple(_base_from_document(base) for base in plain.get("aliases", ()))
         rules.append(Rule(**plain))
-    return RuleSet(tuple(rules))
+    allow_lists = tuple(AllowList(**entry) for entry in document.get("allow_lists", ()))
+    return RuleSet(tuple(rules), allow_lists, MappingProxyType(dict(document.get("classes", {}))))
+
+
+def _base_document(base: Base) -> list[Any]:
+    return [condition_document(base.condition), list(base.group_by), base.counted]
+
+
+def _base_from_document(document: Any) -> Base:
+    condition, group_by, counted = document
+    return Base(condition_from_document(condition), tuple(group_by), counted)
 
 
 def _digest(plain: Any) -> str:

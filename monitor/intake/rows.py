@@ -6,13 +6,15 @@ import ipaddress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from monitor.core.events import AXIS_PATIENT, AXIS_PRINCIPAL, RowKind
+from monitor.core.conditions import compile_conditions
+from monitor.core.events import AXIS_PATIENT, AXIS_PRINCIPAL, DEFAULT_CLASSES, RowKind
 from monitor.core.rules import AllOf, AnyOf, Match, Negation
 from monitor.intake.pseudonym import Pseudonyms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from monitor.core.conditions import CompilePattern
     from monitor.core.events import Row
     from monitor.core.rules import Condition, RuleSet
     from monitor.intake.event import Event
@@ -26,25 +28,30 @@ _CACHED_ADDRESSES: Final = 65_536
 
 
 class EventRouter:
-    """Turns the events of one source offset into (partition, row) pairs.
+    """Turns the events of one source offset into (partition, row) pairs, as a rule set needs them.
 
     There is always a row for the credential (where one was authenticated), because incidents
-    follow it whatever the rules are; patients and the other `axes` get rows where a rule needs
-    them. `keep_client_ip` (see `compares_client_ip`) leaves addresses readable in rows.
+    follow it whatever the rules are. On any other axis an event gets a row only where a rule of that
+    axis counts it. Addresses stay readable where a rule compares them.
     """
 
-    def __init__(self, axes: tuple[str, ...], keys: Keys, partitions: int, *, keep_client_ip: bool) -> None:
+    def __init__(
+        self, rule_set: RuleSet, keys: Keys, partitions: int, compile_pattern: CompilePattern
+    ) -> None:
         pseudonyms = Pseudonyms(keys)
         self._patient = pseudonyms.patient
         self._object = pseudonyms.object
         self._of_address = pseudonyms.client_ip
-        self._address = _addresses(None if keep_client_ip else pseudonyms.client_ip)
+        self._address = _addresses(None if compares_client_ip(rule_set) else pseudonyms.client_ip)
+        self._classes = rule_set.classes
         self._principal_partition = keys.partitioner(AXIS_PRINCIPAL, partitions)
-        self._patient_partition = keys.partitioner(AXIS_PATIENT, partitions) if AXIS_PATIENT in axes else None
-        self._others = tuple(
-            (axis, keys.partitioner(axis, partitions))
-            for axis in sorted(set(axes) - {AXIS_PRINCIPAL, AXIS_PATIENT})
-        )
+        routes = [
+            (axis, _wanted(rule_set, axis, compile_pattern), keys.partitioner(axis, partitions))
+            for axis in rule_set.axes
+            if axis != AXIS_PRINCIPAL
+        ]
+        self._patient_route = next((route[1:] for route in routes if route[0] == AXIS_PATIENT), None)
+        self._others = tuple(route for route in routes if route[0] != AXIS_PATIENT)
 
     def route(self, events: Sequence[Event], offset: int) -> list[tuple[int, Row]]:
         """Return the rows of the events at one source offset, and the partition of each."""
@@ -77,22 +84,32 @@ class EventRouter:
             event.bytes,
             event.records,
             event.gateway,
+            self._class(event),
         )
         read = 200 <= event.status < 300  # noqa: PLR2004 - the range of HTTP's successes
         if principal is not None:
             subject = f"{event.realm}/{principal}"  # credential_subject, without the call
             row = (offset, _EVENT, AXIS_PRINCIPAL, subject, *before, pairs, *after)
             routed.append((self._principal_partition(subject), row))
-            partition_of = self._patient_partition
-            if read and partition_of is not None:
+            if read and pairs and self._patient_route is not None:
+                wanted, partition_of = self._patient_route
                 for raw, own in _by_patient(event.patients, pairs):
                     row = (offset, _EVENT, AXIS_PATIENT, own[0][0], *before, own, *after)
-                    routed.append((partition_of(raw), row))
-        for axis, partition_of in self._others:
+                    if wanted(row):
+                        routed.append((partition_of(raw), row))
+        for axis, wanted, partition_of in self._others:
             if read or axis not in _READ_ONLY_AXES:
                 for raw, subject, own in self._subjects(axis, event, pairs):
                     row = (offset, _EVENT, axis, subject, *before, own, *after)
-                    routed.append((partition_of(raw), row))
+                    if wanted(row):
+                        routed.append((partition_of(raw), row))
+
+    def _class(self, event: Event) -> str | None:
+        if event.principal is None:
+            return None
+        default = DEFAULT_CLASSES.get(event.principal_kind or "")
+        classes = self._classes
+        return classes.get(f"{event.realm}/{event.principal}", default) if classes else default
 
     def _subjects(
         self, axis: str, event: Event, pairs: tuple[tuple[str, str | None], ...]
@@ -111,9 +128,15 @@ class EventRouter:
             if network is not None:
                 yield network, self._of_address(network), pairs
         else:
-            value = getattr(event, axis)
+            value = self._class(event) if axis == "principal_class" else getattr(event, axis)
             if value is not None:
                 yield str(value), str(value), pairs
+
+
+def _wanted(rule_set: RuleSet, axis: str, compile_pattern: CompilePattern) -> Callable[[Row], int]:
+    """Return what is true of the rows that a rule of an axis counts."""
+    conditions = [rule.condition for rule in rule_set.rules if rule.axis == axis]
+    return compile_conditions(list(dict.fromkeys(conditions)), compile_pattern)
 
 
 def compares_client_ip(rule_set: RuleSet) -> bool:

@@ -18,7 +18,8 @@ import structlog
 from monitor.core.events import AXIS_PRINCIPAL, OFFSET, RowKind, credential_subject
 from monitor.core.rules import rule_set_from_document
 from monitor.errors import InvariantError, RejectedRecordError
-from monitor.intake.rows import EventRouter, compares_client_ip
+from monitor.intake.rows import EventRouter
+from monitor.rulebook import compile_pattern
 from monitor.stream.role import OpenPartition, Role
 from monitor.stream.sender import Delivery, OrderedSender
 from monitor.wire.credentials import RulesStatus, decode_status
@@ -78,12 +79,7 @@ class RoutedOutlet:
             return
         self._rules_version = rules.version
         rule_set = rule_set_from_document(rules.document)
-        self.router = EventRouter(
-            rule_set.axes,
-            self.keys,
-            self.partitions,
-            keep_client_ip=compares_client_ip(rule_set),
-        )
+        self.router = EventRouter(rule_set, self.keys, self.partitions, compile_pattern)
         value = encode_rules(rules)
         for partition in range(self.partitions):
             self.routed.put(partition, value, delivery)

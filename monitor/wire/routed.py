@@ -1,7 +1,9 @@
 """The bytes of the `routed` topic: msgpack arrays, version first.
 
-Rows:  ``[1, 0, [cluster, topic id, topic, partition], first, last, resume, rows]``
-Rules: ``[1, 1, version, revision, document]``
+Rows:  ``[2, 0, [cluster, topic id, topic, partition], first, last, resume, rows]``
+Rules: ``[2, 1, version, revision, document]``
+
+Version 1 had no class of the credential in its rows: it is read as the default one of its kind.
 """
 
 from __future__ import annotations
@@ -10,13 +12,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from monitor.core.events import Row, RowsRecord, RulesRecord, SourceId
+from monitor.core.events import (
+    DEFAULT_CLASSES,
+    EVENT_LENGTH,
+    KIND,
+    PRINCIPAL_KIND,
+    Row,
+    RowKind,
+    RowsRecord,
+    RulesRecord,
+    SourceId,
+)
 from monitor.errors import InvariantError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+_BEFORE: Final = 1
 _ROWS: Final = 0
 _RULES: Final = 1
 
@@ -44,16 +57,27 @@ def decode(value: bytes | None, place: str) -> RowsRecord | RulesRecord:
     try:
         parts = _decode(value or b"")
         version, kind = parts[0], parts[1]
-        if version == FORMAT_VERSION and kind == _ROWS:
+        if version in (FORMAT_VERSION, _BEFORE) and kind == _ROWS:
             _, _, origin, first, last, resume, rows = parts
+            if version == _BEFORE:
+                rows = [_with_class(row) for row in rows]
             return RowsRecord(_source(origin), first, last, resume, rows)
-        if version == FORMAT_VERSION and kind == _RULES:
+        if version in (FORMAT_VERSION, _BEFORE) and kind == _RULES:
             return RulesRecord(*parts[2:])
     except (msgspec.DecodeError, IndexError, TypeError, ValueError) as error:
         msg = f"{place}: not a record of intake ({type(error).__name__}); who else writes there?"
         raise InvariantError(msg) from None
-    msg = f"{place}: routed format {version!r}, kind {kind!r}: this monitor reads {FORMAT_VERSION}"
+    msg = (
+        f"{place}: routed format {version!r}, kind {kind!r}: this monitor reads"
+        f" {_BEFORE} and {FORMAT_VERSION}; was it downgraded?"
+    )
     raise InvariantError(msg)
+
+
+def _with_class(row: list[Any]) -> list[Any]:
+    if row[KIND] == RowKind.EVENT and len(row) == EVENT_LENGTH - 1:
+        return [*row, DEFAULT_CLASSES.get(row[PRINCIPAL_KIND])]
+    return row
 
 
 def _source(origin: list[Any]) -> SourceId:

@@ -95,6 +95,7 @@ def event(
         columns.get("bytes"),
         columns.get("records"),
         columns.get("gateway"),
+        columns.get("principal_class", "partner"),
     )
 
 

@@ -16,6 +16,7 @@ from monitor.intake.event import Event
 from monitor.intake.keys import Keys
 from monitor.intake.pseudonym import Pseudonyms
 from monitor.intake.rows import EventRouter, compares_client_ip, network_of
+from monitor.rulebook import compile_pattern
 
 KEYS = Keys(bytes(range(32)), "k1", b"p" * 32)
 PSEUDONYMS = Pseudonyms(KEYS)
@@ -24,7 +25,16 @@ BOTH = ("patient", "principal")
 
 
 def rows(event: Event, axes: tuple[str, ...] = BOTH, *, keep: bool = False) -> list[tuple[int, Row]]:
-    return EventRouter(axes, KEYS, PARTITIONS, keep_client_ip=keep).route((event,), 42)
+    return EventRouter(counting(axes, keep=keep), KEYS, PARTITIONS, compile_pattern).route((event,), 42)
+
+
+def counting(axes: tuple[str, ...], *, keep: bool = False) -> RuleSet:
+    """Return rules that count everything on some axes; one of them compares addresses to `keep` them."""
+    rules = [Rule(axis, axis, "event_count", AllOf(()), (axis,), 60_000, 1) for axis in axes]
+    if keep:
+        condition = AnyOf((AllOf(()), Match("client_ip", "cidr", "192.0.2.0/24")))
+        rules.append(Rule("ip", "ip", "event_count", condition, (axes[0],), 60_000, 1))
+    return RuleSet(tuple(rules))
 
 
 def event(**fields: Any) -> Event:
@@ -50,6 +60,28 @@ def test_a_read_gives_a_row_for_the_credential_and_one_for_each_patient() -> Non
         assert line[row.OBJECT] == PSEUDONYMS.object("o")
     assert routed[0][0] == KEYS.partition("principal", "r/p", PARTITIONS)
     assert routed[1][0] == KEYS.partition("patient", "a", PARTITIONS)
+
+
+def test_beside_the_credentials_only_rows_that_a_rule_counts_are_sent() -> None:
+    failed = Rule("f", "f", "event_count", Match("status", "gte", 400), ("client_ip",), 60_000, 1)
+    router = EventRouter(RuleSet((failed,)), KEYS, PARTITIONS, compile_pattern)
+    served, refused = (event(status=status, client_ip="192.0.2.1") for status in (200, 403))
+    assert [line[row.AXIS] for _, line in router.route((served,), 1)] == ["principal"]
+    assert [line[row.AXIS] for _, line in router.route((refused,), 1)] == ["principal", "client_ip"]
+
+
+def test_a_credential_has_the_class_of_the_directory_or_of_its_kind() -> None:
+    rule_set = RuleSet(counting(("principal", "principal_class")).rules, classes={"r/p": "bulk-sync"})
+    router = EventRouter(rule_set, KEYS, PARTITIONS, compile_pattern)
+
+    def classes(**fields: Any) -> list[tuple[str, str]]:
+        routed = router.route((event(**fields),), 1)
+        return [(line[row.SUBJECT], line[row.PRINCIPAL_CLASS]) for _, line in routed]
+
+    assert classes() == [("r/p", "bulk-sync"), ("bulk-sync", "bulk-sync")]
+    assert classes(principal="q", principal_kind="account") == [("r/q", "account"), ("account", "account")]
+    assert classes(principal="q", principal_kind="api_key")[0] == ("r/q", "partner")
+    assert classes(principal=None) == []
 
 
 def test_who_was_not_authenticated_or_not_served_makes_no_patient_row() -> None:
@@ -161,7 +193,7 @@ events_ = st.builds(
 def test_every_row_is_well_formed_and_holds_nothing_raw(
     decoded: list[Event], axes: set[str], partitions: int
 ) -> None:
-    router = EventRouter(tuple(axes), KEYS, partitions, keep_client_ip=False)
+    router = EventRouter(counting(tuple(axes)), KEYS, partitions, compile_pattern)
     routed = router.route(decoded, 7)
     home: dict[tuple[str, str], int] = {}
     for partition, line in routed:

@@ -40,7 +40,7 @@ def test_rules_are_read_as_they_were_written():
         b"",
         b"{}",
         b"\xc1",
-        msgspec.msgpack.encode((2, 0)),
+        msgspec.msgpack.encode((3, 0)),
         msgspec.msgpack.encode((1, 9)),
         b"\x92\x01\x00",
     ],
@@ -48,6 +48,15 @@ def test_rules_are_read_as_they_were_written():
 def test_a_routed_record_of_somebody_else_stops_with_its_place(value: bytes | None):
     with pytest.raises(InvariantError, match="routed-3 offset 7"):
         routed.decode(value, "routed-3 offset 7")
+
+
+def test_rows_of_the_version_before_get_the_default_class_of_their_kind():
+    source = SourceId("cluster", "id", "topic", 3)
+    event = [4, 0, "principal", "r/p", 5, None, "r", "p", "session", *[None] * 10]
+    status = [5, 1, "principal", "r/p", 5, 1, "active", None]
+    old = msgspec.msgpack.encode((1, 0, ["cluster", "id", "topic", 3], 4, 5, False, [event, status]))
+    read = routed.decode(old, "here")
+    assert read == RowsRecord(source, 4, 5, False, [[*event, "account"], status])
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.binary(max_size=200)), min_size=1, max_size=8), st.randoms())
