@@ -12,8 +12,8 @@ import operator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from monitor.core.events import COLUMN, FIELDS, MULTI_VALUED, PATIENTS, TENANT
-from monitor.core.rules import AllOf, AnyOf, Match, Negation
+from monitor.core.events import COLUMN, MULTI_VALUED, PATIENTS, TENANT, TIME
+from monitor.core.rules import EVENT_TIME, AllOf, AnyOf, Match, Negation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -54,6 +54,7 @@ _NUMBERS: Final[dict[str, Callable[[int, int], bool]]] = {
     "lte": operator.le,
 }
 _CACHED_ADDRESSES: Final = 65_536
+_COLUMNS: Final = {**COLUMN, EVENT_TIME: TIME}
 
 
 def compile_conditions(
@@ -82,7 +83,7 @@ def compile_conditions(
 def field_values(name: str, row: Row) -> list[Any]:
     """Return all values that a row holds of a field, none of them None."""
     if name not in MULTI_VALUED:
-        value = row[COLUMN[name]]
+        value = row[_COLUMNS[name]]
         return [] if value is None else [value]
     pairs = row[PATIENTS] or ()
     if name == "patient":
@@ -173,15 +174,15 @@ class _Writer:
         return name
 
     def _match(self, match: Match) -> str:
-        if match.field not in FIELDS:
-            msg = f"unknown field {match.field!r}"
-            raise ValueError(msg)
         if match.field in MULTI_VALUED:
             field = self._constant(match.field)
             if match.operator == "exists":
                 return f"(bool(field_values({field}, row)) == {self._constant(match.value)})"
             return f"any_value({field}, row, {self._constant(self._test(match))})"
-        column = COLUMN[match.field]
+        column = _COLUMNS.get(match.field)
+        if column is None:
+            msg = f"unknown field {match.field!r}"
+            raise ValueError(msg)
         self.columns.add(column)
         return self._comparison(match, f"c{column}")
 

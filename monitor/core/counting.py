@@ -7,21 +7,22 @@ from typing import TYPE_CHECKING
 from monitor.core.events import PATIENTS, STATUS, TENANT
 from monitor.core.findings import Excess
 from monitor.core.incident import PatientHistory
+from monitor.core.values import pseudonym_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from monitor.core.events import Row
-    from monitor.core.plan import Counted, Counter, Plan, Span
+    from monitor.core.plan import Counter, Plan, Span
+    from monitor.core.readers import Counted, Value
     from monitor.core.subject import Series, Subject
-    from monitor.core.windows import Value
 
 
 def count(  # noqa: C901, PLR0917 - the hot path, in one piece
     subject: Subject,
     plan: Plan,
     work: Sequence[tuple[Counter, Counted]],
-    read: Sequence[tuple[str, str | None]],
+    read: Sequence[tuple[int, str | None]],
     time_ms: int,
     append_ms: int,
     counters: dict[str, int],
@@ -38,9 +39,9 @@ def count(  # noqa: C901, PLR0917 - the hot path, in one piece
             subject.history = PatientHistory()
         subject.history.add(time_ms, read)
     excesses: list[Excess] = []
-    expires_ms = time_ms + plan.keep_ms
     all_series = subject.series
     for counter, counted in work:
+        expires_ms = time_ms + counter.keep_ms
         for group, values in counted:
             key = (counter.window_key, group, 0) if group else counter.main_key
             series = all_series.get(key)
@@ -71,8 +72,8 @@ def count(  # noqa: C901, PLR0917 - the hot path, in one piece
     return excesses
 
 
-def patients_read(row: Row) -> Sequence[tuple[str, str | None]]:
-    """Return the (patient, tenant) pairs that a row read with success.
+def patients_read(row: Row) -> Sequence[tuple[int, str | None]]:
+    """Return the (patient's number, tenant) pairs that a row read with success.
 
     The row's own tenant stands where a pair has none. Raises TypeError where the row is malformed.
     """
@@ -85,7 +86,7 @@ def patients_read(row: Row) -> Sequence[tuple[str, str | None]]:
         if patient.__class__ is not str:
             msg = "a row with a patient of a wrong type"
             raise TypeError(msg)
-        read.append((patient, tenant if own is None else own))
+        read.append((pseudonym_number(patient), tenant if own is None else own))
     return read
 
 

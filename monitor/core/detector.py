@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 SubjectKey = tuple[str, str]
 
 #: What is counted: rows applied; rows that an earlier record covered; records after a hole; events
-#: too old for any rule; events late for a window (by window) and late for its stragglers too; event
+#: too old for a rule that would count them; events late for a window (by window) and late for its stragglers too; event
 #: times ahead of append time; rows that a recovered subject already holds; rows whose judging failed;
 #: rule sets that could not be read.
 COUNTERS: Final = (
@@ -102,6 +102,7 @@ class Detector:
         self._subjects: dict[SubjectKey, Subject] = {}
         self._dirty: list[Subject] = []
         self._sweep: Iterator[Subject] = iter(())
+        self._rules_stamp = -1
         self._offset = -1
         self._outcomes = Outcomes()
 
@@ -145,8 +146,14 @@ class Detector:
         """Return the rule set in force and its history in a plain form."""
         return self._plan.snapshot()
 
-    def restore_rules(self, plain: Sequence[Any]) -> None:
-        """Put the rule set of a snapshot in force; raises InvariantError where it is not readable."""
+    def restore_rules(self, plain: Sequence[Any], stamp: int) -> None:
+        """Put the rule set of a snapshot in force, as it was after the routed offset `stamp`.
+
+        Subjects are saved before the rule set, so they hold every row up to there: such rows are
+        skipped. An older rule set may have judged them, which is gone. Raises InvariantError where
+        the snapshot is not readable.
+        """
+        self._rules_stamp = stamp
         self._plan = Plan.restore(
             plain, allowed_lateness_ms=self._allowed_lateness_ms, compile_pattern=self._compile_pattern
         )
@@ -209,7 +216,7 @@ class Detector:
                 subject.dirty = False
                 freed.append(key)
             else:
-                subject.prune(append_ms)
+                subject.prune(self._plan, append_ms)
         return freed
 
     # Rows
@@ -225,6 +232,9 @@ class Detector:
             counters["gaps"] += 1
             return
         self._offset = offset
+        if offset <= self._rules_stamp:
+            counters["replay_skipped"] += len(record.rows)
+            return
         place = Place(record.source, self._partition, offset, append_ms)
         applied = duplicates = 0
         for row in record.rows:
@@ -263,10 +273,18 @@ class Detector:
             # A clock that runs ahead must not push `L` away and blind a rule.
             counters["clamped"] += 1
             time_ms = append_ms
-        if time_ms < append_ms - plan.horizon_ms or time_ms < plan.floor_ms:
+        age_ms = append_ms - time_ms
+        if age_ms > axis_plan.horizon_ms:
             counters["too_late"] += 1
             return
-        work = [(counter, counter.read(row)) for counter in axis_plan.select(row)]
+        work, refused = [], False
+        for counter, read_of in axis_plan.select(row):
+            if age_ms <= counter.horizon_ms and time_ms >= counter.floor_ms:
+                work.append((counter, read_of(row)))
+            else:
+                refused = True
+        if refused:
+            counters["too_late"] += 1
         read = patients_read(row) if axis == AXIS_PRINCIPAL else ()
         subject = self._subjects.get((axis, name))
         if subject is not None and place.offset <= subject.recovered:
@@ -285,7 +303,7 @@ class Detector:
             excesses = count(subject, plan, work, read, time_ms, append_ms, counters)
         else:
             excesses = ()  # the monitor's own refusals do not enter windows
-        self._touch(subject, time_ms)
+        self._touch(subject, time_ms, axis_plan.keep_ms)
         if told is not None and incident is not None:
             self._outcomes.observations.append(observation(told, place, subject, incident, time_ms))
         for excess in excesses:
@@ -323,7 +341,7 @@ class Detector:
             incident.change(version, status, answered, at_ms)
             if incident.active:
                 subject.reopen()
-            self._touch(subject, at_ms)
+            self._touch(subject, at_ms, self._plan.axes[AXIS_PRINCIPAL].keep_ms)
 
     def _open(self, key: SubjectKey) -> Subject:
         expired = self._subjects.get(key)
@@ -332,8 +350,8 @@ class Detector:
         subject = self._subjects[key] = Subject(*key, self._plan.record.version)
         return subject
 
-    def _touch(self, subject: Subject, time_ms: int) -> None:
-        expires_ms = time_ms + self._plan.keep_ms
+    def _touch(self, subject: Subject, time_ms: int, keep_ms: int) -> None:
+        expires_ms = time_ms + keep_ms
         if expires_ms > subject.expires_ms:
             subject.expires_ms = expires_ms
         if not subject.dirty:

@@ -10,6 +10,7 @@ from monitor.core.events import (
     AXIS_PATIENT,
     AXIS_PRINCIPAL,
     OFFSET,
+    PRINCIPAL_CLASS,
     PRINCIPAL_KIND,
     ROUTE,
     TIME,
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from monitor.core.events import Row
     from monitor.core.incident import Incident
     from monitor.core.plan import PlannedRule
+    from monitor.core.readers import Value
     from monitor.core.subject import Subject
-    from monitor.core.windows import Value
 
 FORMAT_VERSION: Final = 1
 
@@ -96,6 +97,7 @@ def finding(place: Place, row: Row, subject: Subject, excess: Excess) -> dict[st
         "ttl_ms": rule.ttl_ms,
         **_who(subject),
         "principal_kind": row[PRINCIPAL_KIND] if subject.axis == AXIS_PRINCIPAL else None,
+        "principal_class": row[PRINCIPAL_CLASS] if subject.axis == AXIS_PRINCIPAL else None,
         "group": dict(zip(rule.group_by[1:], group, strict=True)),
         "value": value,
         "threshold": rule.threshold,

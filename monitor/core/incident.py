@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from monitor.core.events import CredentialStatus
+from monitor.core.values import pseudonym_number
 from monitor.core.windows import NEVER, ValueCountWindow, restore_window
 from monitor.errors import InvariantError
 
@@ -26,54 +27,61 @@ _ACTIVE: Final = CredentialStatus.ACTIVE.value
 
 
 class PatientHistory:
-    """The patients that a credential read with success, each with its latest time and tenant."""
+    """The patients that a credential read with success, each with its latest time and tenant.
+
+    Patients are numbers (see `values`).
+    """
 
     __slots__ = ("_tenants", "_window")
 
     def __init__(self) -> None:
         self._window = ValueCountWindow(REMEMBERED_PATIENTS)
-        self._tenants: dict[str, str | None] = {}
+        self._tenants: dict[int, str | None] = {}
 
-    def add(self, time_ms: int, read: Sequence[tuple[str, str | None]]) -> None:
+    def add(self, time_ms: int, read: Sequence[tuple[int, str | None]]) -> None:
         """Remember the (patient, tenant) pairs of one event."""
-        tenants = self._tenants
-        for patient, tenant in read:
-            # Remove and set again: the key is then the same object as in the window.
-            tenants.pop(patient, None)
-            tenants[patient] = tenant
         self._window.add(time_ms, [patient for patient, _ in read])
-        if len(tenants) > 2 * REMEMBERED_PATIENTS:
+        self._tenants.update(read)
+        if len(self._tenants) > 2 * REMEMBERED_PATIENTS:
             self._forget()
 
     def count_after(self, after_ms: int) -> tuple[int, bool, int]:
         """Return (patients, whether there were more, tenants) read after a time (exclusive)."""
         window = self._window
         patients = window.values_after(after_ms)
-        tenants = {self._tenants[str(patient)] for patient in patients} - {None}
+        tenants = {self._tenants[patient] for patient in patients} - {None}
         return len(patients), window.lost > after_ms, len(tenants)
 
     def snapshot(self) -> list[Any]:
-        """Return a plain form that `restore` reads."""
-        self._forget()
-        return [self._window.snapshot(), list(self._tenants.items())]
+        """Return a plain form that `restore` reads: each patient's tenant by its place in a list."""
+        of = [self._tenants[patient] for patient in self._window.values_after(NEVER)]
+        tenants = list(dict.fromkeys(of))
+        places = {tenant: place for place, tenant in enumerate(tenants)}
+        return [self._window.snapshot(), tenants, [places[tenant] for tenant in of]]
 
     @classmethod
     def restore(cls, plain: Sequence[Any]) -> PatientHistory:
-        """Return the history of a plain form; raises InvariantError where it is not one."""
+        """Return the history of a plain form, of this version or the one before (patients with tenants).
+
+        Raises InvariantError where it is not one.
+        """
         window = restore_window(plain[0])
         if not isinstance(window, ValueCountWindow):
             msg = "a history of patients holds no values"
             raise InvariantError(msg)
         history = cls()
         history._window = window
-        history._tenants = dict(plain[1])
+        if len(plain) == 2:  # noqa: PLR2004 - the form before
+            history._tenants = {pseudonym_number(patient): tenant for patient, tenant in plain[1]}
+        else:
+            _, tenants, places = plain
+            of = [tenants[place] for place in places]
+            history._tenants = dict(zip(window.values_after(NEVER), of, strict=True))
         return history
 
     def _forget(self) -> None:
-        """Drop the tenants of patients that the window dropped, unless there are none."""
-        if len(self._tenants) > len(self._window):
-            kept = set(self._window.values_after(NEVER))
-            self._tenants = {patient: of for patient, of in self._tenants.items() if patient in kept}
+        """Drop the tenants of patients that the window dropped."""
+        self._tenants = {patient: self._tenants[patient] for patient in self._window.values_after(NEVER)}
 
 
 class Incident:

@@ -11,30 +11,33 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from monitor.core.conditions import compile_conditions, field_values
-from monitor.core.events import AXIS_PRINCIPAL, COLUMN, FIELDS, MULTI_VALUED, PATIENTS, TENANT, RulesRecord
+from monitor.core.conditions import compile_conditions
+from monitor.core.events import AXIS_PRINCIPAL, RulesRecord
+from monitor.core.history import CounterHistory
+from monitor.core.readers import reader
 from monitor.core.rules import rule_revision, rule_set_from_document
-from monitor.core.windows import NEVER, EventCountWindow, ValueCountWindow
+from monitor.core.windows import NEVER, EventCountWindow, SumWindow, ValueCountWindow
 from monitor.errors import InvariantError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from monitor.core.conditions import CompilePattern
     from monitor.core.events import Row
-    from monitor.core.rules import Rule
-    from monitor.core.windows import Value, Window
-
-    #: What one event adds: per group (values of the further group fields) the values to count.
-    Counted = Sequence[tuple[tuple[Value, ...], Sequence[Value]]]
-    #: Sizes, each with the append time since when windows have been at least that large; both rise.
-    Steps = list[list[int]]
+    from monitor.core.readers import Reader, Value
+    from monitor.core.rules import Base, Rule, RuleKind
+    from monitor.core.windows import Window
 
 #: (what is counted, group, timespan of a straggler or 0 for the main window)
 SeriesKey = tuple[str, tuple["Value", ...], int]
 
-_FORMAT: Final = 1
-_ONCE: Final[Counted] = (((), ()),)
+_FORMAT: Final = 2
+_FORMAT_BEFORE: Final = 1
+_WINDOWS: Final[dict[RuleKind, type[Window]]] = {
+    "event_count": EventCountWindow,
+    "value_count": ValueCountWindow,
+    "value_sum": SumWindow,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +64,28 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """One thing to count, whatever the thresholds and timespans."""
+    """One thing to count, whatever the thresholds and timespans.
+
+    Its rules look back `longest_ms` at most. An event more than `horizon_ms` behind append time, or
+    before `floor_ms`, is too late for it; a window matters until append time is `keep_ms` past its
+    latest event.
+    """
 
     window_key: str
     #: Version of the rule set since which this is counted without a break.
     born: int
-    group_fields: tuple[str, ...]
-    counted: str | None
+    kind: RuleKind
     capacity: int
     spans: tuple[Span, ...]
     main_key: SeriesKey
-    #: Returns what a matching row adds; raises where the row is malformed.
-    read: Callable[[Row], Counted]
+    longest_ms: int
+    horizon_ms: int
+    keep_ms: int
+    floor_ms: int
 
     def new_window(self, timespan_ms: int) -> Window:
         """Return an empty main window (timespan 0), or the straggler window of a timespan."""
-        capacity = self.capacity_of(timespan_ms)
-        return EventCountWindow(capacity) if self.counted is None else ValueCountWindow(capacity)
+        return _WINDOWS[self.kind](self.capacity_of(timespan_ms))
 
     def capacity_of(self, timespan_ms: int) -> int:
         """Return how much the main window (timespan 0) or a straggler holds; 0 where none is used."""
@@ -87,38 +95,50 @@ class Counter:
 
 
 class AxisPlan:
-    """The counters of one axis, and which of them an event moves."""
+    """The counters of one axis, and which of them an event moves.
 
-    __slots__ = ("_by_mask", "_counters", "_mask")
+    `horizon_ms` and `keep_ms` are the longest of its counters': a subject matters no longer.
+    """
+
+    __slots__ = ("_by_mask", "_conditions", "_counters", "_mask", "horizon_ms", "keep_ms")
 
     def __init__(
-        self, counters: Sequence[Counter], rules: Sequence[Rule], compile_pattern: CompilePattern
+        self,
+        counters: Sequence[tuple[Counter, Sequence[Base]]],
+        *,
+        allowed_lateness_ms: int,
+        compile_pattern: CompilePattern,
     ) -> None:
-        conditions = list(dict.fromkeys(rule.condition for rule in rules))
-        self._mask = compile_conditions(conditions, compile_pattern)
-        self._counters = [
-            (1 << conditions.index(rule.condition), counter)
-            for rule, counter in zip(rules, counters, strict=True)
-        ]
-        self._by_mask: dict[int, tuple[Counter, ...]] = {}
+        longest_ms = max((counter.longest_ms for counter, _ in counters), default=0)
+        self.horizon_ms = longest_ms + allowed_lateness_ms
+        self.keep_ms = self.horizon_ms + longest_ms
+        self._counters = counters
+        self._conditions = list(dict.fromkeys(base.condition for _, bases in counters for base in bases))
+        self._mask = compile_conditions(self._conditions, compile_pattern)
+        self._by_mask: dict[int, tuple[tuple[Counter, Reader], ...]] = {}
+        # Every field is tried now, not at the first event that meets it.
+        self._select((1 << len(self._conditions)) - 1)
 
-    def select(self, row: Row) -> tuple[Counter, ...]:
-        """Return the counters whose condition a row meets, in the order of the rule set."""
+    def select(self, row: Row) -> tuple[tuple[Counter, Reader], ...]:
+        """Return the counters that a row moves, in the order of the rule set, and what reads it for each."""
         mask = self._mask(row)
         found = self._by_mask.get(mask)
         if found is None:
-            found = tuple(counter for bit, counter in self._counters if mask & bit)
-            self._by_mask[mask] = found
+            found = self._by_mask[mask] = self._select(mask)
         return found
+
+    def _select(self, mask: int) -> tuple[tuple[Counter, Reader], ...]:
+        met = {condition for bit, condition in enumerate(self._conditions) if mask >> bit & 1}
+        found = []
+        for counter, bases in self._counters:
+            chosen = [base for base in bases if base.condition in met]
+            if chosen:
+                found.append((counter, reader(counter.kind, chosen)))
+        return tuple(found)
 
 
 class Plan:
-    """A compiled rule set with its history in one routed partition.
-
-    `longest_ms` is the longest timespan, `horizon_ms` how far behind append time an event may be,
-    `keep_ms` how long after its latest time a subject still matters. `floor_ms` is the time before
-    which events were already too late under an earlier rule set.
-    """
+    """A compiled rule set with its history in one routed partition."""
 
     def __init__(
         self,
@@ -128,13 +148,11 @@ class Plan:
         compile_pattern: CompilePattern,
         activated_ms: int,
         before: Plan | None = None,
-        history: _History | None = None,
+        history: Mapping[str, CounterHistory] | None = None,
     ) -> None:
         self.record = record
+        self._allowed_lateness_ms = allowed_lateness_ms
         rules = rule_set_from_document(record.document).rules
-        self.longest_ms = max((rule.timespan_ms for rule in rules), default=0)
-        self.horizon_ms = self.longest_ms + allowed_lateness_ms
-        self.keep_ms = self.horizon_ms + self.longest_ms
         by_key = {
             key: list(sharing)
             for key, sharing in groupby(
@@ -142,10 +160,16 @@ class Plan:
             )
         }
         if history is None:
-            history = _History.following(before, by_key, self.longest_ms, record.version, activated_ms)
+            history = {
+                key: before.following(key, sharing, activated_ms)
+                if before is not None and key in before.counters
+                else CounterHistory.begun(sharing, record.version, activated_ms)
+                for key, sharing in by_key.items()
+            }
         self._history = history
-        self.floor_ms = history.floor_ms
-        self.counters = {key: self._counter(key, sharing) for key, sharing in by_key.items()}
+        self.counters: dict[str, Counter] = {
+            key: self._counter(key, sharing) for key, sharing in by_key.items()
+        }
         #: Latches in use; those of other revisions are forgotten.
         self.latches = frozenset(
             planned.latch
@@ -155,13 +179,15 @@ class Plan:
         )
         self.axes: dict[str, AxisPlan] = {}
         for axis in {AXIS_PRINCIPAL: None} | {rule.axis: None for rule in rules}:
-            first_of: dict[str, Rule] = {}
+            bases: dict[str, Sequence[Base]] = {}
             for rule in rules:
                 if rule.axis == axis:
-                    first_of.setdefault(rule.window_key, rule)
-            firsts = list(first_of.values())
-            counters = [self.counters[rule.window_key] for rule in firsts]
-            self.axes[axis] = AxisPlan(counters, firsts, compile_pattern)
+                    bases.setdefault(rule.window_key, rule.bases)
+            self.axes[axis] = AxisPlan(
+                [(self.counters[key], of_rule) for key, of_rule in bases.items()],
+                allowed_lateness_ms=allowed_lateness_ms,
+                compile_pattern=compile_pattern,
+            )
 
     @classmethod
     def empty(cls, *, allowed_lateness_ms: int, compile_pattern: CompilePattern) -> Plan:
@@ -177,27 +203,43 @@ class Plan:
     def restore(
         cls, plain: Sequence[Any], *, allowed_lateness_ms: int, compile_pattern: CompilePattern
     ) -> Plan:
-        """Return the plan of a snapshot; raises InvariantError for a form that this code does not read."""
+        """Return the plan of a snapshot, of this version or the one before.
+
+        Raises InvariantError for a form that this code does not read.
+        """
         version, number, revision, document, *history = plain
-        if version != _FORMAT:
-            msg = f"rule set snapshot of version {version!r}: this monitor reads {_FORMAT}"
+        if version == _FORMAT:
+            (plain_history,) = history
+        elif version == _FORMAT_BEFORE:
+            # The floor and the timespans were those of all counters together.
+            floor_ms, longest, born, capacity = history
+            plain_history = {key: [born[key], floor_ms, longest, capacity[key]] for key in born}
+        else:
+            msg = (
+                f"rule set snapshot of version {version!r}: this monitor reads"
+                f" {_FORMAT_BEFORE} and {_FORMAT}; was it downgraded?"
+            )
             raise InvariantError(msg)
         return cls(
             RulesRecord(number, revision, document),
             allowed_lateness_ms=allowed_lateness_ms,
             compile_pattern=compile_pattern,
             activated_ms=NEVER,
-            history=_History(*history),
+            history={key: CounterHistory(*past) for key, past in plain_history.items()},
         )
 
     def snapshot(self) -> list[Any]:
         """Return a plain form that `restore` reads."""
-        record, history = self.record, self._history
-        head = [_FORMAT, record.version, record.revision, record.document]
-        return [*head, history.floor_ms, history.longest, history.born, history.capacity]
+        record = self.record
+        history = {key: past.snapshot() for key, past in self._history.items()}
+        return [_FORMAT, record.version, record.revision, record.document, history]
+
+    def following(self, key: str, rules: Sequence[Rule], activated_ms: int) -> CounterHistory:
+        """Return the history of a counter of this plan under other rules."""
+        return self._history[key].following(rules, self.counters[key].horizon_ms, activated_ms)
 
     def _counter(self, key: str, rules: Sequence[Rule]) -> Counter:
-        history = self._history
+        past = self._history[key]
         spans = []
         for timespan in sorted({rule.timespan_ms for rule in rules}):
             sharing = [rule for rule in rules if rule.timespan_ms == timespan]
@@ -205,119 +247,25 @@ class Plan:
                 Span(
                     timespan,
                     max(rule.threshold for rule in sharing),
-                    tuple(self._planned(rule, history.complete_ms(rule)) for rule in sharing),
+                    tuple(self._planned(rule, past.complete_ms(rule)) for rule in sharing),
                 )
             )
-        first = rules[0]
-        capacity = max(span.capacity for span in spans)
-        group_fields = first.group_by[1:]
-        counted = first.counted if first.kind == "value_count" else None
-        read = _reader(group_fields, counted)
-        main_key: SeriesKey = (key, (), 0)
-        return Counter(key, history.born[key], group_fields, counted, capacity, tuple(spans), main_key, read)
+        longest_ms = spans[-1].timespan_ms
+        horizon_ms = longest_ms + self._allowed_lateness_ms
+        return Counter(
+            window_key=key,
+            born=past.born,
+            kind=rules[0].kind,
+            capacity=max(span.capacity for span in spans),
+            spans=tuple(spans),
+            main_key=(key, (), 0),
+            longest_ms=longest_ms,
+            horizon_ms=horizon_ms,
+            keep_ms=horizon_ms + longest_ms,
+            floor_ms=past.floor_ms,
+        )
 
     @staticmethod
     def _planned(rule: Rule, complete_ms: int) -> PlannedRule:
         revision = rule.revision or rule_revision(rule)
         return PlannedRule(rule, revision, rule.threshold, f"{rule.id}/{revision}", complete_ms)
-
-
-@dataclass(frozen=True, slots=True)
-class _History:
-    """Since when windows have been kept, and how large; all times are append times (ms)."""
-
-    floor_ms: int
-    longest: Steps
-    born: dict[str, int]
-    capacity: dict[str, Steps]
-
-    @classmethod
-    def following(
-        cls,
-        before: Plan | None,
-        by_key: dict[str, list[Rule]],
-        longest_ms: int,
-        version: int,
-        activated_ms: int,
-    ) -> _History:
-        """Return the history of a plan that replaces `before` at an append time."""
-        past = cls(NEVER, [], {}, {}) if before is None else before._history  # noqa: SLF001 - same module
-        floor_ms = past.floor_ms
-        if before is not None and before.counters:
-            floor_ms = max(floor_ms, activated_ms - before.horizon_ms)
-        return cls(
-            floor_ms,
-            _extended(past.longest, longest_ms, activated_ms),
-            {key: past.born.get(key, version) for key in by_key},
-            {
-                key: _extended(past.capacity.get(key, []), max(r.threshold for r in rules), activated_ms)
-                for key, rules in by_key.items()
-            },
-        )
-
-    def complete_ms(self, rule: Rule) -> int:
-        """Return since when the windows that a rule looks at have missed nothing."""
-        return max(
-            _since(self.longest, rule.timespan_ms), _since(self.capacity[rule.window_key], rule.threshold)
-        )
-
-
-def _extended(steps: Steps, size: int, now_ms: int) -> Steps:
-    """Return the steps after a change to a size; what a larger one held beyond it is forgotten."""
-    since = next((since for held, since in steps if held >= size), now_ms)
-    return [step for step in steps if step[0] < size] + [[size, since]]
-
-
-def _since(steps: Steps, size: int) -> int:
-    return next((since for held, since in steps if held >= size), NEVER)
-
-
-def _reader(group_fields: tuple[str, ...], counted: str | None) -> Callable[[Row], Counted]:
-    """Return what reads a row for a counter."""
-    unknown = {*group_fields, *([counted] if counted else [])} - set(FIELDS)
-    if unknown:
-        msg = f"unknown fields {sorted(unknown)}"
-        raise ValueError(msg)
-    if group_fields:
-        return lambda row: _by_group(row, group_fields, counted)
-    if counted is None:
-        return lambda _row: _ONCE
-    if counted == "patient":
-        return lambda row: (((), [p for p, _ in row[PATIENTS] or () if p.__class__ is str]),)
-    if counted in MULTI_VALUED:
-        return lambda row: (((), [v for v in field_values(counted, row) if _countable(v)]),)
-    column = COLUMN[counted]
-    return lambda row: (((), (row[column],) if _countable(row[column]) else ()),)
-
-
-def _by_group(row: Row, group_fields: tuple[str, ...], counted: str | None) -> Counted:
-    """Return what a row adds per group.
-
-    A patient belongs to its own tenant, so the two vary together: patients of one tenant are not
-    counted for another that the same event names.
-    """
-    groups: dict[tuple[Value, ...], list[Value]] = {}
-    for patient, tenant in _facets(row):
-        own = {"patient": patient, "tenant": tenant}
-        group = tuple(own[name] if name in own else row[COLUMN[name]] for name in group_fields)
-        if not all(_countable(value) for value in group):
-            continue
-        values = groups.setdefault(group, [])
-        if counted is not None:
-            value = own[counted] if counted in own else row[COLUMN[counted]]
-            if _countable(value):
-                values.append(value)
-    return tuple(groups.items())
-
-
-def _facets(row: Row) -> list[tuple[Any, Any]]:
-    """Return the (patient, tenant) pairs of a row; its own tenant stands where a pair has none."""
-    tenant = row[TENANT]
-    pairs = [(patient, tenant if own is None else own) for patient, own in row[PATIENTS] or ()]
-    if not pairs or (tenant is not None and all(own != tenant for _, own in pairs)):
-        pairs.append((None, tenant))
-    return pairs
-
-
-def _countable(value: Any) -> bool:
-    return value.__class__ is str or value.__class__ is int

@@ -104,11 +104,14 @@ class Subject:
         for series in self.series.values():
             series.latches.clear()
 
-    def prune(self, append_ms: int) -> None:
-        """Free series that have expired; it changes no result."""
-        dead = [key for key, series in self.series.items() if series.expires_ms < append_ms]
-        for key in dead:
-            del self.series[key]
+    def prune(self, plan: Plan, append_ms: int) -> None:
+        """Free series that have expired, and entries that no rule looks back to; it changes no result."""
+        for key, series in list(self.series.items()):
+            if series.expires_ms < append_ms:
+                del self.series[key]
+            elif self.epoch == plan.record.version:
+                longest_ms = key[2] or plan.counters[key[0]].longest_ms
+                series.window.trim(series.window.last - longest_ms)
 
     def snapshot(self) -> list[Any]:
         """Return a plain form that `restore` reads."""

@@ -124,8 +124,8 @@ class DetectPartition(OpenPartition):
     def _restore_rules(self, recovered: state.RecoveredState) -> None:
         found = recovered.single(state.RULES_KEY)
         if found is not None:
-            snapshot = found[1]
-            self._detector.restore_rules(snapshot)
+            stamp, snapshot = found
+            self._detector.restore_rules(snapshot, stamp)
             self._rules_written = self._detector.rules_version
 
     async def take(self, records: Sequence[ConsumerRecord]) -> None:

@@ -21,36 +21,56 @@ if TYPE_CHECKING:
 
 @dataclass
 class Pile:
-    """All events that one window was given."""
+    """All events that one window was given: time, what they add, and the id that is vouched for."""
 
-    events: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
+    events: list[tuple[int, tuple[Any, ...], str | None]] = field(default_factory=list)
     shut_at: int | None = None
 
     @property
     def latest(self) -> int | None:
-        return max((time for time, _ in self.events), default=None)
+        return max((time for time, _, _ in self.events), default=None)
 
-    def times(self, rule: Rule) -> list[int]:
-        """Return the times that count, oldest first: of each event, or of each value its latest."""
+    def add(self, kind: str, time: int, values: tuple[Any, ...], event_id: str | None) -> None:
+        """Take an event; where events or their amounts are counted, the same one again is no other."""
+        counted = [entry for entry in self.events if entry[1] or kind == "event_count"]
+        if (
+            kind == "value_count"
+            or event_id is None
+            or not any((at, of) == (time, event_id) for at, _, of in counted)
+        ):
+            self.events.append((time, values, event_id))
+
+    def reached_at(self, rule: Rule) -> int | None:
+        """Return the time from which on, back from the latest, the threshold is reached, if it is."""
         latest = self.latest
         assert latest is not None
-        inside = [
-            (time, values) for time, values in self.events if latest - rule.timespan_ms < time <= latest
-        ]
-        if rule.counted is None:
-            return sorted(time for time, _ in inside)
-        by_value: dict[str, int] = {}
-        for time, values in inside:
-            for value in values:
-                by_value[value] = max(time, by_value.get(value, time))
-        return sorted(by_value.values())
+        inside = [entry for entry in self.events if latest - rule.timespan_ms < entry[0] <= latest]
+        if rule.kind == "event_count":
+            adds = [(time, 1) for time, _, _ in inside]
+        elif rule.kind == "value_sum":
+            adds = [(time, amount) for time, values, _ in inside for amount in values]
+        else:
+            by_value: dict[str, int] = {}
+            for time, values, _ in inside:
+                for value in values:
+                    by_value[value] = max(time, by_value.get(value, time))
+            adds = [(time, 1) for time in by_value.values()]
+        total = 0
+        for time, amount in sorted(adds, reverse=True):
+            total += amount
+            if total >= rule.threshold:
+                return time
+        return None
 
 
 def judge(  # noqa: C901, PLR0912 - brute force reads best in one piece
     rules: Sequence[Rule], log: Sequence[Entry]
 ) -> list[dict[str, Any]]:
     """Return what each finding must say, in order."""
-    longest = max(rule.timespan_ms for rule in rules)
+    longest: dict[str, int] = {}  # of all rules that count the same thing, and of each axis
+    for rule in rules:
+        for name in (rule.window_key, rule.axis):
+            longest[name] = max(longest.get(name, 0), rule.timespan_ms)
     main: dict[Any, Pile] = {}
     stragglers: dict[Any, Pile] = {}
     read: dict[str, dict[str, tuple[int, str | None]]] = {}
@@ -68,7 +88,8 @@ def judge(  # noqa: C901, PLR0912 - brute force reads best in one piece
                                 pile.shut_at = None
                 continue
             time = min(row[e.TIME], entry.append_ms)
-            if time < entry.append_ms - longest - LATENESS_MS:
+            oldest = entry.append_ms - LATENESS_MS
+            if time < oldest - longest.get(row[e.AXIS], 0):
                 continue
             refused = row[e.STATUS] in (401, 403, 429)
             if row[e.AXIS] == "principal" and refused and status.get(subject, (0, "active"))[1] != "active":
@@ -79,7 +100,7 @@ def judge(  # noqa: C901, PLR0912 - brute force reads best in one piece
                     before = patients.get(patient, (time, None))[0]
                     patients[patient] = max(time, before), tenant or row[e.TENANT]
             for rule in rules:
-                if rule.axis != row[e.AXIS] or not matches(rule.condition, row, compile_pattern):
+                if rule.axis != row[e.AXIS] or time < oldest - longest[rule.window_key]:
                     continue
                 for group, values in _groups(rule, row).items():
                     key = rule.id, row[e.AXIS], subject, group
@@ -90,10 +111,10 @@ def judge(  # noqa: C901, PLR0912 - brute force reads best in one piece
                         latest = pile.latest
                         if latest is not None and time <= latest - rule.timespan_ms:
                             continue
-                    pile.events.append((time, tuple(values)))
-                    times, last = pile.times(rule), pile.latest
+                    pile.add(rule.kind, time, tuple(values), row[e.EVENT_ID])
+                    first, last = pile.reached_at(rule), pile.latest
                     assert last is not None
-                    if len(times) < rule.threshold:
+                    if first is None:
                         continue
                     open_latch = pile.shut_at is None or last - pile.shut_at > rule.timespan_ms
                     pile.shut_at = last
@@ -108,7 +129,7 @@ def judge(  # noqa: C901, PLR0912 - brute force reads best in one piece
                             "group": group,
                             "straggler": straggler,
                             "source": (entry.record.source.partition, row[e.OFFSET]),  # type: ignore[union-attr]
-                            "window": (last - rule.timespan_ms, last, times[-rule.threshold]),
+                            "window": (last - rule.timespan_ms, last, first),
                             "patients": len(inside) if principal else int(row[e.AXIS] == "patient"),
                             "tenants": len(set(inside) - {None}) if principal else 0,
                         }
@@ -116,20 +137,37 @@ def judge(  # noqa: C901, PLR0912 - brute force reads best in one piece
     return found
 
 
-def _groups(rule: Rule, row: Sequence[Any]) -> dict[tuple[str, ...], list[str]]:
-    """Return the values to count by group, from all (patient, tenant) pairs that the event names."""
+def _groups(rule: Rule, row: Sequence[Any]) -> dict[tuple[str, ...], list[Any]]:
+    """Return what an event adds by group, from all (patient, tenant) pairs that it names.
+
+    Each base rule that it meets reads its own fields; what two of them read alike counts once.
+    """
     pairs = [(patient, own or row[e.TENANT]) for patient, own in row[e.PATIENTS]]
     if not pairs or row[e.TENANT] not in [None, *(tenant for _, tenant in pairs)]:
         pairs.append((None, row[e.TENANT]))
-    further = rule.group_by[1:]
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for patient, tenant in pairs:
-        column = {"patient": patient, "tenant": tenant, "route": row[e.ROUTE], "principal": row[e.PRINCIPAL]}
-        group = tuple(column[name] for name in further)
-        if None in group:
+    groups: dict[tuple[str, ...], list[Any]] = {}
+    added: set[Any] = set()
+    for base in rule.bases:
+        if not matches(base.condition, row, compile_pattern):
             continue
-        values = groups.setdefault(group, [])
-        value = column[rule.counted] if rule.counted else None
-        if value is not None:
+        for patient, tenant in pairs:
+            column = {
+                "patient": patient,
+                "tenant": tenant,
+                "route": row[e.ROUTE],
+                "principal": row[e.PRINCIPAL],
+                "method": row[e.METHOD],
+                "records": row[e.RECORDS],
+            }
+            group = tuple(column[name] for name in base.group_by[1:])
+            if None in group:
+                continue
+            values = groups.setdefault(group, [])
+            value = column[base.counted] if base.counted else None
+            if value is None or (rule.kind == "value_sum" and (value <= 0 or (group, base.counted) in added)):
+                continue
+            added.add((group, base.counted))
             values.append(value)
+    if rule.kind == "value_sum":
+        return {group: [sum(values)] if values else [] for group, values in groups.items()}
     return groups

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from monitor.core.detector import Detector
 from monitor.core.events import Row, RowKind, RowsRecord, RulesRecord, SourceId
-from monitor.core.rules import AllOf, Match, Rule, RuleSet, rule_set_document
+from monitor.core.rules import AllOf, AnyOf, Base, Match, Rule, RuleSet, rule_set_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,10 +55,22 @@ def rule(
     timespan_ms: int = 100,
     threshold: int = 2,
     condition: Any = ANY,
+    aliases: tuple[Base, ...] = (),
 ) -> Rule:
-    """Return a rule that counts events, or the values of a field."""
-    kind: Any = "event_count" if counted is None else "value_count"
-    return Rule(name, name.title(), kind, condition, group_by, timespan_ms, threshold, counted, runbook="x")
+    """Return a rule that counts events, the values of a field, or the sum of records."""
+    kind: Any = "event_count" if counted is None else "value_sum" if counted == "records" else "value_count"
+    return Rule(
+        name,
+        name.title(),
+        kind,
+        AnyOf(tuple(base.condition for base in aliases)) if aliases else condition,
+        group_by,
+        timespan_ms,
+        threshold,
+        counted,
+        runbook="x",
+        aliases=aliases,
+    )
 
 
 def event(
@@ -81,7 +93,7 @@ def event(
         axis,
         subject or f"gw/{principal}",
         time_ms,
-        None,
+        columns.get("event_id"),
         "gw",
         principal,
         "api_key",
@@ -160,6 +172,31 @@ RULE_SHAPES = (
     ("principal", ("patient",)),
     (None, ("patient", "tenant")),
     ("principal", ("route",)),
+    ("records", ("principal",)),
+    ("records", ("principal", "tenant")),
+)
+#: One name for what two kinds of events call by different fields.
+ALIASED = (
+    (
+        None,
+        ("principal", "where"),
+        (Base(SUCCESS, ("principal", "route")), Base(ANY, ("principal", "tenant"))),
+    ),
+    (
+        "what",
+        ("principal",),
+        (Base(SUCCESS, ("principal",), "patient"), Base(FAILURE, ("principal",), "route")),
+    ),
+    (
+        "what",
+        ("principal", "where"),
+        (Base(ANY, ("principal", "route"), "patient"), Base(SUCCESS, ("principal", "method"), "patient")),
+    ),
+    (
+        "records",
+        ("principal",),
+        (Base(ANY, ("principal",), "records"), Base(SUCCESS, ("principal",), "records")),
+    ),
 )
 
 
@@ -169,7 +206,10 @@ def rule_lists(draw: st.DrawFn) -> list[Rule]:
     shapes = draw(st.lists(st.sampled_from(RULE_SHAPES), min_size=1, max_size=3, unique=True))
     rules = []
     for number in range(draw(st.integers(1, 5))):
+        aliases: tuple[Base, ...] = ()
         counted, group_by = draw(st.sampled_from(shapes))
+        if draw(st.integers(0, 5)) == 0:
+            counted, group_by, aliases = draw(st.sampled_from(ALIASED))
         rules.append(
             rule(
                 f"rule-{number}",
@@ -178,6 +218,7 @@ def rule_lists(draw: st.DrawFn) -> list[Rule]:
                 timespan_ms=draw(st.sampled_from((5, 20, 60))),
                 threshold=draw(st.integers(1, 4)),
                 condition=draw(st.sampled_from((ANY, ANY, SUCCESS, FAILURE))),
+                aliases=aliases,
             )
         )
     return rules
@@ -242,6 +283,9 @@ def _rows(draw: st.DrawFn, offset: int, append_ms: int, *, statuses: bool) -> li
         "status": status,
         "route": draw(st.sampled_from(("/a", "/b"))),
         "tenant": draw(st.sampled_from((None, "t1"))),
+        "method": draw(st.sampled_from(("GET", "/a"))),
+        "records": draw(st.sampled_from((None, None, 0, 1, 2, 1 << 40))),
+        "event_id": draw(st.sampled_from((None, None, "id-1", "id-2"))),
     }
     rows = [event(offset, time_ms, patients=pairs, **same)]
     rows.append(event(offset, time_ms, patients=pairs, axis="route", subject=same["route"], **same))

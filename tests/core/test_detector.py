@@ -74,6 +74,7 @@ def test_a_finding_says_everything_that_the_contract_names() -> None:
         "realm": "gw",
         "principal": "p",
         "principal_kind": "api_key",
+        "principal_class": "partner",
         "group": {},
         "value": 2,
         "threshold": 2,
@@ -412,7 +413,7 @@ def test_dirty_subjects_are_told_once_and_restored_exactly() -> None:
     assert feed.detector.take_dirty() == []
     plain = over_the_wire(feed.detector.snapshot_subject(key))
     other = new_detector()
-    other.restore_rules(over_the_wire(feed.detector.snapshot_rules()))
+    other.restore_rules(over_the_wire(feed.detector.snapshot_rules()), 12)
     other.restore_subject(key, 12, plain)
     assert over_the_wire(other.snapshot_subject(key)) == plain
     assert over_the_wire(other.snapshot_rules()) == over_the_wire(feed.detector.snapshot_rules())
@@ -425,7 +426,7 @@ def test_state_of_another_version_is_refused() -> None:
     with pytest.raises(InvariantError, match="version 9"):
         detector.restore_subject(("principal", "gw/p"), 1, [9, 0, 0, [], None, None])
     with pytest.raises(InvariantError, match="version 9"):
-        detector.restore_rules([9, *rules[1:]])
+        detector.restore_rules([9, *rules[1:]], 0)
 
 
 def test_patients_of_one_tenant_are_not_counted_for_another() -> None:

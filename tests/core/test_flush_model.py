@@ -51,8 +51,8 @@ class Crashed(Exception):  # noqa: N818 - it is no error here
 class RunningStamp(Detector):
     """Compares with the stamp as it runs on, not as it was recovered: wrong."""
 
-    def _touch(self, subject: Subject, time_ms: int) -> None:
-        super()._touch(subject, time_ms)
+    def _touch(self, subject: Subject, time_ms: int, keep_ms: int) -> None:
+        super()._touch(subject, time_ms, keep_ms)
         subject.recovered = self._offset
 
 
@@ -90,7 +90,7 @@ class Run:
         self.detector = kind(3, allowed_lateness_ms=LATENESS_MS, compile_pattern=compile_pattern)
         durable = self.durable
         if durable.rules is not None:
-            self.detector.restore_rules(durable.rules)
+            self.detector.restore_rules(*durable.rules)
         for key, (stamp, plain) in durable.subjects.items():
             self.detector.restore_subject(key, stamp, plain)
         if durable.marks is not None:
@@ -126,7 +126,7 @@ class Run:
             self._step()
             durable.subjects[key] = stamp, plain
         self._step()
-        durable.rules = rules
+        durable.rules = rules, stamp
         self._step()
         durable.marks = marks
         if self.order == "marks serialised late":

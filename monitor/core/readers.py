@@ -1,0 +1,126 @@
+"""What a row adds to a counter: per group, the numbers to count."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from monitor.core.conditions import field_values
+from monitor.core.events import COLUMN, EVENT_ID, FIELDS, MULTI_VALUED, PATIENTS, TENANT
+from monitor.core.values import numbering, pseudonym_number, text_number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from monitor.core.events import Row
+    from monitor.core.rules import Base, RuleKind
+
+    Value = str | int
+    #: What one event adds: per group (values of the further group fields) the numbers to count.
+    Counted = Sequence[tuple[tuple[Value, ...], Sequence[int]]]
+    Reader = Callable[[Row], Counted]
+
+_ONCE: Final[Counted] = (((), ()),)
+
+
+def reader(kind: RuleKind, bases: Sequence[Base]) -> Reader:
+    """Return what reads a row that met all of some base rules of one rule.
+
+    It returns numbers as the window of the kind takes them: the event's id if it has one
+    (`event_count`), different values (`value_count`), an amount and the event's id (`value_sum`). It
+    raises where the row is malformed. Raises ValueError for an unknown field.
+    """
+    different = list(dict.fromkeys((base.group_by[1:], base.counted) for base in bases))
+    unknown = {name for fields, counted in different for name in (*fields, counted or "status")} - set(FIELDS)
+    if unknown:
+        msg = f"unknown fields {sorted(unknown)}"
+        raise ValueError(msg)
+    if kind == "event_count":
+        groups = list(dict.fromkeys(fields for fields, _ in different))
+        if groups == [()]:
+            return _once
+        return lambda row: _events(row, groups)
+    if kind == "value_sum":
+        return lambda row: _amounts(row, different)
+    if len(different) == 1 and not different[0][0]:
+        return _values(different[0][1] or "")
+    return lambda row: _grouped_values(row, different)
+
+
+def _once(row: Row) -> Counted:
+    event_id = row[EVENT_ID]
+    return _ONCE if event_id is None else (((), (text_number(event_id),)),)
+
+
+def _values(counted: str) -> Reader:
+    """Return what reads the values of one field, without groups."""
+    if counted == "patient":
+        return lambda row: (
+            ((), [pseudonym_number(p) for p, _ in row[PATIENTS] or () if p.__class__ is str]),
+        )
+    number = numbering(counted)
+    if counted in MULTI_VALUED:
+        return lambda row: (((), _present(map(number, field_values(counted, row)))),)
+    column = COLUMN[counted]
+    return lambda row: (((), _present((number(row[column]),))),)
+
+
+def _present(numbers: Any) -> list[int]:
+    return [number for number in numbers if number is not None]
+
+
+def _events(row: Row, groups: Sequence[tuple[str, ...]]) -> Counted:
+    ((_, once),) = _once(row)
+    return [
+        (group, once) for group in dict.fromkeys(g for fields in groups for g, _ in _facets_by(row, fields))
+    ]
+
+
+def _amounts(row: Row, different: Sequence[tuple[tuple[str, ...], str | None]]) -> Counted:
+    """Return the amounts of an event, each field of it once per group; nothing is no amount."""
+    ((_, once),) = _once(row)
+    sums: dict[tuple[Value, ...], int] = {}
+    for fields, counted in different:
+        amount = row[COLUMN[counted or ""]]
+        for group in dict.fromkeys(group for group, _ in _facets_by(row, fields)):
+            sums[group] = sums.get(group, 0) + (amount if amount.__class__ is int and amount > 0 else 0)
+    return [(group, (amount, *once) if amount else ()) for group, amount in sums.items()]
+
+
+def _grouped_values(row: Row, different: Sequence[tuple[tuple[str, ...], str | None]]) -> Counted:
+    groups: dict[tuple[Value, ...], list[int]] = {}
+    for fields, counted in different:
+        number = numbering(counted or "")
+        for group, facet in _facets_by(row, fields):
+            numbers = groups.setdefault(group, [])
+            value = number(facet[counted] if counted in facet else row[COLUMN[counted or ""]])
+            if value is not None:
+                numbers.append(value)
+    return tuple(groups.items())
+
+
+def _facets_by(row: Row, fields: Sequence[str]) -> list[tuple[tuple[Value, ...], dict[str, Any]]]:
+    """Return each (patient, tenant) pair of a row with the group that it belongs to, if it has one.
+
+    A patient belongs to its own tenant, so the two vary together: patients of one tenant are not
+    counted for another that the same event names.
+    """
+    found = []
+    for patient, tenant in _facets(row):
+        own = {"patient": patient, "tenant": tenant}
+        group = tuple(own[name] if name in own else row[COLUMN[name]] for name in fields)
+        if all(_countable(value) for value in group):
+            found.append((group, own))
+    return found
+
+
+def _facets(row: Row) -> list[tuple[Any, Any]]:
+    """Return the (patient, tenant) pairs of a row; its own tenant stands where a pair has none."""
+    tenant = row[TENANT]
+    pairs = [(patient, tenant if own is None else own) for patient, own in row[PATIENTS] or ()]
+    if not pairs or (tenant is not None and all(own != tenant for _, own in pairs)):
+        pairs.append((None, tenant))
+    return pairs
+
+
+def _countable(value: Any) -> bool:
+    return value.__class__ is str or value.__class__ is int
