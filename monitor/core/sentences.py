@@ -16,6 +16,7 @@ _NOUNS: Final = {
     "tenant": ("practice", "practices"),
     "client_ip": ("network address", "network addresses"),
     "principal_kind": ("kind of credential", "kinds of credentials"),
+    "principal_class": ("class of credential", "classes of credentials"),
     "object": ("record", "records"),
     "method": ("HTTP method", "HTTP methods"),
     "status": ("HTTP status", "HTTP statuses"),
@@ -56,6 +57,8 @@ def duration(span_ms: int) -> str:
 def _did(rule: Rule, value: int, tenants: int, *, more: bool) -> str:
     if rule.counted is None:
         return f"made {value} {_plural(value, 'request', 'requests')}"
+    if rule.kind == "value_sum":
+        return f"received at least {_summed(value)}"
     what = f"{value} different {_noun(rule.counted, value)}"
     if rule.counted == "patient":
         at_least = "at least " if more else ""
@@ -69,6 +72,8 @@ def _did(rule: Rule, value: int, tenants: int, *, more: bool) -> str:
 def _by(rule: Rule, value: int) -> str:
     if rule.counted is None:
         return f"{value} {_plural(value, 'time', 'times')}"
+    if rule.kind == "value_sum":
+        return f"in answers of at least {_summed(value)}"
     if rule.counted == "principal":
         return f"by {value} different {_noun('principal', value)}"
     return f"with {value} different {_noun(rule.counted, value)}"
@@ -77,7 +82,13 @@ def _by(rule: Rule, value: int) -> str:
 def _requests(rule: Rule, value: int) -> str:
     if rule.counted is None:
         return f"{value} {_plural(value, 'request', 'requests')}"
+    if rule.kind == "value_sum":
+        return f"answers of at least {_summed(value)}"
     return f"requests with {value} different {_noun(rule.counted, value)}"
+
+
+def _summed(value: int) -> str:
+    return f"{value} {_plural(value, 'record', 'records')}"
 
 
 def _joined(fields: tuple[str, ...]) -> str:

@@ -73,12 +73,16 @@ class CanonicalFormat:
     """The format ``canonical``."""
 
     name = "canonical"
-    #: A canonical `id` may be a client's own X-Request-Id passed through, so it is not trusted.
+    #: A canonical `id` may be a client's own X-Request-Id passed through, so it is not trusted unless
+    #: the source's setting `event_ids` says so.
     ids_are_gateways = False
 
-    def decoder(self, realm: str) -> partial[tuple[Event, ...]]:
-        """Return the decoder of a source whose events are of `realm` unless they say otherwise."""
-        return partial(decode, realm)
+    def decoder(self, realm: str, *, trust_ids: bool = False) -> partial[tuple[Event, ...]]:
+        """Return the decoder of a source whose events are of `realm` unless they say otherwise.
+
+        With `trust_ids` whoever configures it vouches that the gateway makes every `id`.
+        """
+        return partial(decode, realm, trust_ids=trust_ids)
 
     def message_key(self, value: bytes) -> bytes | None:
         """Return the principal of a record as a Kafka key, or None where there is none to read."""
@@ -94,8 +98,10 @@ def decode(
     default_realm: str,
     value: bytes | None,
     headers: Sequence[tuple[str, bytes]] = (),  # noqa: ARG001 - other formats read them
+    *,
+    trust_ids: bool = False,
 ) -> tuple[Event, ...]:
-    """Return the event of one record.
+    """Return the event of one record, with its id only where that is trusted.
 
     Raises RejectedRecordError with a reason and the field; never with a value of the record.
     """
@@ -121,7 +127,7 @@ def decode(
         time_ms,
         realm,
         record.status,
-        None,
+        (record.id or None) if trust_ids else None,
         principal,
         (record.principal_kind or "api_key") if principal is not None else None,
         record.object or None,

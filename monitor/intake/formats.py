@@ -38,8 +38,11 @@ class Format(Protocol):
         hide all but its first request.
         """
 
-    def decoder(self, realm: str) -> Decoder:
-        """Return the decoder of a source; `realm` is where its credentials live by default."""
+    def decoder(self, realm: str, *, trust_ids: bool = False) -> Decoder:
+        """Return the decoder of a source; `realm` is where its credentials live by default.
+
+        With `trust_ids` the site vouches that event ids are made by the gateway.
+        """
 
     def message_key(self, value: bytes) -> bytes | None:
         """Return the Kafka key of a record (its principal), or None; cheap, never raises."""

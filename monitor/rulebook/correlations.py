@@ -14,11 +14,11 @@ from sigma.correlations import (
 )
 
 from monitor.core.events import AXIS_PRINCIPAL, FIELDS
-from monitor.core.rules import Action, AnyOf, Mode, Rule, RuleKind, rule_revision
+from monitor.core.rules import Action, AnyOf, Base, Mode, Rule, RuleKind, rule_revision
 from monitor.rulebook.detections import UnsupportedError, unknown_field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from sigma.correlations import SigmaCorrelationRule
 
@@ -26,20 +26,25 @@ if TYPE_CHECKING:
     from monitor.errors import Fault
     from monitor.rulebook.documents import Document
 
+    #: What each alias means in each base rule.
+    Aliases = Mapping[str, Mapping[str, str]]
+
 MAX_THRESHOLD: Final = 100_000
 MAX_TIMESPAN_SECONDS: Final = 30 * 86_400
 MIN_TTL_SECONDS: Final = 60
 MAX_TTL_SECONDS: Final = 365 * 86_400
-CORRELATION_KEYS: Final = ("type", "rules", "group-by", "timespan", "condition")
+CORRELATION_KEYS: Final = ("type", "rules", "group-by", "timespan", "condition", "aliases")
 RESPONSE_KEYS: Final = ("action", "mode", "ttl")
 _WHY_NOT: Final = {
-    "aliases": "not needed: all events have the same field names",
     "generate": "remove it: base rules never alert on their own",
 }
 _KINDS: Final[dict[SigmaCorrelationType, RuleKind]] = {
     SigmaCorrelationType.EVENT_COUNT: "event_count",
     SigmaCorrelationType.VALUE_COUNT: "value_count",
+    SigmaCorrelationType.VALUE_SUM: "value_sum",
 }
+#: What can be added up: of anything else a threshold of 100,000 says little.
+_SUMMED: Final = "records"
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _duration = re.compile(r"([0-9]{1,9})([smhd])\Z").match
 
@@ -54,7 +59,19 @@ def check_shape(document: Document) -> list[Fault]:
         if key not in CORRELATION_KEYS:
             remedy = _WHY_NOT.get(key, f"keys are: {', '.join(CORRELATION_KEYS)}")
             faults.append(document.fault(("correlation", key), f"{key!r} is not supported", remedy))
+    if not _is_aliases(correlation.get("aliases", {})):
+        remedy = "aliases: {what: {patient_read: patient, object_read: object}}"
+        faults.append(document.fault(("correlation", "aliases"), "expected names with a field each", remedy))
     return faults
+
+
+def _is_aliases(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str)
+        and isinstance(means, dict)
+        and all(isinstance(part, str) for item in means.items() for part in item)
+        for name, means in value.items()
+    )
 
 
 def readable_part(correlation: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +79,9 @@ def readable_part(correlation: dict[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in correlation.items()
-        if key in CORRELATION_KEYS and (key != "type" or isinstance(value, str))
+        if key in CORRELATION_KEYS
+        and (key != "type" or isinstance(value, str))
+        and (key != "aliases" or _is_aliases(value))
     }
 
 
@@ -102,14 +121,23 @@ class _Reading:
     def rule(self, *, sound: bool) -> Rule | None:
         """Note the faults of all parts, and return the rule where there are none."""
         kind = self.part(("correlation", "type"), self.kind)
-        condition = self.part(("correlation", "rules"), self.condition)
-        group_by = self.part(("correlation", "group-by"), self.group_by)
+        names = self.part(("correlation", "rules"), self.base_rules) or []
+        aliases = self.part(("correlation", "aliases"), lambda: self.aliases(names)) or {}
+        group_by = self.part(("correlation", "group-by"), lambda: self.group_by(names, aliases))
         timespan_ms = self.part(("correlation", "timespan"), self.timespan_ms)
         threshold = self.part(("correlation", "condition"), self.threshold)
-        counted = self.part(("correlation", "condition", "field"), lambda: self.counted(kind, group_by or ()))
-        action, mode, ttl_ms = self.response(group_by or ())
-        if not sound or self.faults or condition is None:
+        counted = self.part(("correlation", "condition", "field"), lambda: self.counted(kind, names, aliases))
+        bases = self.bases(names, aliases, group_by or (), counted)
+        if kind is not None and group_by and counted:
+            self.part(("correlation", "condition", "field"), lambda: _check_counted(kind, bases))
+        action, mode, ttl_ms = self.response(bases[0].group_by if bases else ())
+        if not sound or self.faults or not bases or any(self.conditions.get(name) is None for name in names):
             return None
+        if len(bases) == 1:
+            ((condition, group_by, counted), bases) = (_parts(bases[0]), [])
+        else:
+            condition = AnyOf(tuple(base.condition for base in bases))
+            group_by = (bases[0].group_by[0], *group_by[1:])
         sigma = self.sigma
         rule = Rule(
             id=str(sigma.id),
@@ -127,6 +155,7 @@ class _Reading:
             description=(sigma.description or "").strip(),
             falsepositives=tuple(str(entry) for entry in sigma.falsepositives),
             runbook=self.document.value.get("runbook", ""),
+            aliases=tuple(bases),
         )
         return replace(rule, revision=rule_revision(rule))
 
@@ -147,40 +176,75 @@ class _Reading:
             raise UnsupportedError(f"the type {kind.name.lower()} is not supported", remedy)
         return _KINDS[kind]
 
-    def condition(self) -> Condition | None:
-        """Return the condition of the base rules: an event counts where any of them matches."""
-        parts: list[Condition] = []
-        broken = False
-        for reference in self.sigma.rules or ():
-            name = str(reference.reference)
+    def base_rules(self) -> list[str]:
+        """Return what the rule calls its base rules: an event counts where any of them matches."""
+        names = [str(reference.reference) for reference in self.sigma.rules or ()]
+        for name in names:
             if name not in self.conditions:
                 known = ", ".join(sorted(key for key in self.conditions if "-" not in key))
                 raise UnsupportedError(f"no base rule {name!r}", f"base rules are: {known or 'none'}")
-            condition = self.conditions[name]
-            if condition is None:
-                broken = True
-            elif condition not in parts:
-                parts.append(condition)
-        if broken or not parts:
-            return None
-        return parts[0] if len(parts) == 1 else AnyOf(tuple(parts))
+        return list(dict.fromkeys(names))
 
-    def group_by(self) -> tuple[str, ...]:
+    def aliases(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Return each alias with the field that it means in each base rule."""
+        found = {}
+        for alias in self.sigma.aliases:
+            if alias.alias in FIELDS:
+                raise UnsupportedError(f"{alias.alias!r} is a field", "call the alias something else")
+            means = {str(reference.reference): field for reference, field in alias.mapping.items()}
+            for name in names:
+                if name not in means:
+                    raise UnsupportedError(
+                        f"{alias.alias} has no field for {name}", "say it for every base rule"
+                    )
+            for name, field in means.items():
+                if name not in names:
+                    raise UnsupportedError(f"{alias.alias} speaks of {name!r}, no base rule of this rule")
+                if field not in FIELDS:
+                    raise unknown_field(field)
+            found[alias.alias] = means
+        return found
+
+    def group_by(self, names: Sequence[str], aliases: Aliases) -> tuple[str, ...]:
         fields = self.sigma.group_by
         if not isinstance(fields, list) or not fields:
             remedy = "write group-by: [principal]; the first field is whom the rule is about"
             raise UnsupportedError("a rule must say per what it counts", remedy)
         for name in fields:
-            if name not in FIELDS:
+            if name not in FIELDS and name not in aliases:
                 raise unknown_field(name)
-        if len(set(fields)) != len(fields):
-            raise UnsupportedError("a field stands there twice")
-        if FIELDS[fields[0]] is int:
+        for base in names or [""]:
+            meant = _meant(fields, base, aliases)
+            if len(set(meant)) != len(meant):
+                raise UnsupportedError("a field stands there twice")
+        first = {meant for base in names or [""] for meant in _meant(fields[:1], base, aliases)}
+        if len(first) > 1:
+            raise UnsupportedError(
+                f"{fields[0]} means {' and '.join(sorted(first))}: whom a rule is about is one field",
+                "use an alias for further fields, or for what is counted",
+            )
+        if FIELDS[next(iter(first))] is int:
             raise UnsupportedError(
                 f"{fields[0]} is a number, so it cannot be the first field",
                 "begin with whom the rule is about, such as principal or patient",
             )
         return tuple(fields)
+
+    def bases(
+        self, names: Sequence[str], aliases: Aliases, group_by: tuple[str, ...], counted: str | None
+    ) -> list[Base]:
+        """Return what each base rule means; those that mean the same are one."""
+        by_meaning: dict[tuple[tuple[str, ...], str | None], list[Condition]] = {}
+        for name in names:
+            field = None if counted is None else _meant([counted], name, aliases)[0]
+            conditions = by_meaning.setdefault((_meant(group_by, name, aliases), field), [])
+            condition = self.conditions.get(name)
+            if condition is not None and condition not in conditions:
+                conditions.append(condition)
+        return [
+            Base(conditions[0] if len(conditions) == 1 else AnyOf(tuple(conditions)), fields, field)
+            for (fields, field), conditions in by_meaning.items()
+        ]
 
     def timespan_ms(self) -> int | None:
         timespan = self.sigma.timespan
@@ -221,21 +285,23 @@ class _Reading:
             )
         return threshold
 
-    def counted(self, kind: RuleKind | None, group_by: tuple[str, ...]) -> str | None:
+    def counted(self, kind: RuleKind | None, names: Sequence[str], aliases: Aliases) -> str | None:
         condition = self.sigma.condition
         field = getattr(condition, "fieldref", None)
         if kind == "event_count" and field is not None:
             raise UnsupportedError("event_count counts events, not a field", "use value_count")
-        if kind != "value_count" or field is None:
+        if kind in (None, "event_count") or field is None:
             return None  # pySigma reports a value_count without a field
         if not isinstance(field, str):
             raise UnsupportedError("one field is counted", "write field: patient")
-        if field not in FIELDS:
+        if field not in FIELDS and field not in aliases:
             raise unknown_field(field)
-        if field in group_by:
-            raise UnsupportedError(
-                f"the rule groups by {field}, so each group has one {field}", "count another field"
-            )
+        for name in names:
+            if kind == "value_sum" and _meant([field], name, aliases) != (_SUMMED,):
+                raise UnsupportedError(
+                    f"value_sum adds up {_SUMMED}, whole numbers; of {field} it would say little",
+                    f"write field: {_SUMMED}",
+                )
         return field
 
     def response(self, group_by: tuple[str, ...]) -> tuple[Action, Mode, int | None]:
@@ -263,6 +329,24 @@ class _Reading:
             mode = self.part(("response", "mode"), lambda: _choice(response, "mode", get_args(Mode)))
         ttl_ms = self.part(("response", "ttl"), lambda: _ttl_ms(response, action))
         return cast("Action", action or "alert"), cast("Mode", mode or "enforce"), ttl_ms
+
+
+def _meant(names: Sequence[str], base: str, aliases: Aliases) -> tuple[str, ...]:
+    """Return the fields that names mean in a base rule."""
+    return tuple(aliases[name].get(base, name) if name in aliases else name for name in names)
+
+
+def _check_counted(kind: RuleKind, bases: Sequence[Base]) -> None:
+    for base in bases:
+        if kind == "value_count" and base.counted in base.group_by:
+            raise UnsupportedError(
+                f"the rule groups by {base.counted}, so each group has one {base.counted}",
+                "count another field",
+            )
+
+
+def _parts(base: Base) -> tuple[Condition, tuple[str, ...], str | None]:
+    return base.condition, base.group_by, base.counted
 
 
 _RESPONSE_REMEDY: Final = "response: {action: alert|suspend|revoke, mode: enforce|shadow, ttl: 24h}"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 PACK_PREFIX: Final = "pack:"
 _PACKS: Final = Path(__file__).parent / "packs"
 _SUFFIXES: Final = frozenset({".yml", ".yaml"})
+#: What stands before the suffix of a file that tests rules.
+TEST_INFIX: Final = ".test"
 _MAX_FILE_BYTES: Final = 1024 * 1024
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -70,7 +72,7 @@ def read_documents(paths: Sequence[Path | str], faults: list[Fault]) -> tuple[li
     for name, path in _files(paths, faults):
         if name in texts:
             continue
-        text = _text(name, path, faults)
+        text = read_text(name, path, faults)
         if text is not None:
             texts[name] = text
             documents += parse(name, text, faults)
@@ -121,7 +123,10 @@ def _files(paths: Sequence[Path | str], faults: list[Fault]) -> list[tuple[str, 
             inside = sorted(
                 file
                 for file in path.rglob("*")
-                if file.suffix in _SUFFIXES and file.is_file() and not _hidden(file, path)
+                if file.suffix in _SUFFIXES
+                and not file.stem.endswith(TEST_INFIX)
+                and file.is_file()
+                and not _hidden(file, path)
             )
             if not inside:
                 faults.append(Fault(label, "a folder without rule files", "rules end in .yml or .yaml"))
@@ -135,7 +140,8 @@ def _hidden(file: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
-def _text(name: str, path: Path, faults: list[Fault]) -> str | None:
+def read_text(name: str, path: Path, faults: list[Fault]) -> str | None:
+    """Return the text of a file that people write, or None with its fault added."""
     try:
         content = path.read_bytes()
         if len(content) > _MAX_FILE_BYTES:

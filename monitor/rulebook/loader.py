@@ -16,7 +16,9 @@ from monitor.core.rules import AnyOf, RuleSet
 from monitor.errors import ConfigurationError, Fault
 from monitor.rulebook.correlations import check_shape, read_rule, readable_part
 from monitor.rulebook.detections import POLICY, UnsupportedError, check_detection, condition_of
+from monitor.rulebook.directory import load_classes
 from monitor.rulebook.documents import read_documents
+from monitor.rulebook.filters import FILTER_KEYS, Filter, read_filter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +36,7 @@ _COMMON_KEYS: Final = (
 _OWN_KEYS: Final = {
     "detection": ("logsource", "detection"),
     "correlation": ("correlation", "response", "runbook"),
-    "filter": ("logsource", "filter"),
+    "filter": ("logsource", "filter", *FILTER_KEYS),
 }
 #: Where pySigma's errors belong, by the beginning of their class name.
 _ERROR_PATHS: Final[dict[str, tuple[str, ...]]] = {
@@ -75,18 +77,20 @@ class _Entry:
     sound: bool
 
 
-def load_rules(paths: Sequence[Path | str]) -> LoadedRules:
+def load_rules(paths: Sequence[Path | str], directory: Path | None = None) -> LoadedRules:
     """Return the rules of files and folders; ``pack:default`` is the folder that comes with us.
 
-    All files are one name space. Raises ConfigurationError with every fault of all of them; each
+    All files are one name space; those of tests (``*.test.yml``) are left out. `directory` is the
+    file that gives credentials their class. Raises ConfigurationError with every fault of all of them; each
     names file, line, rule and the path inside the rule.
     """
     faults: list[Fault] = []
     documents, texts = read_documents(paths, faults)
     entries = [_read(document, faults) for document in documents]
+    classes = {} if directory is None else load_classes(directory, faults)
     _check_identities(entries, faults)
-    _apply_filters(entries, faults)
-    conditions = _conditions(entries, faults)
+    filters = _filters(entries, faults)
+    conditions = _conditions(entries, filters, faults)
     rules = []
     for entry in entries:
         if isinstance(entry.sigma, SigmaCorrelationRule):
@@ -98,7 +102,8 @@ def load_rules(paths: Sequence[Path | str]) -> LoadedRules:
         faults.append(Fault(where, "no correlation rule, so nothing would be found"))
     if faults:
         raise ConfigurationError("the rules cannot be used", sorted(faults, key=_position))
-    return LoadedRules(RuleSet(tuple(rules)), texts)
+    allow_lists = tuple(found.about for found in filters)
+    return LoadedRules(RuleSet(tuple(rules), allow_lists, classes), texts)
 
 
 def _position(fault: Fault) -> tuple[str, int]:
@@ -244,23 +249,17 @@ def _doubled(key: str, first: Document) -> str:
     return f"the same {key} as {first.title} in {first.file}:{first.line}"
 
 
-def _apply_filters(entries: list[_Entry], faults: list[Fault]) -> None:
-    """Apply filters to the base rules that they name; a filter that reaches none is a fault."""
-    bases = [(entry, entry.sigma) for entry in entries if isinstance(entry.sigma, SigmaRule)]
-    names = {key for entry, _ in bases for key in _references(entry)}
+def _filters(entries: list[_Entry], faults: list[Fault]) -> list[Filter]:
+    names = {
+        key: entry for entry in entries if "detection" in entry.document.value for key in _references(entry)
+    }
+    found = []
     for entry in entries:
-        sigma = entry.sigma
-        if not isinstance(sigma, SigmaFilter) or not entry.sound:
-            continue
-        rules = sigma.filter.rules
-        if isinstance(rules, list):
-            for index, reference in enumerate(rules):
-                if reference.reference not in names:
-                    problem = f"no base rule {reference.reference!r}; filters apply to base rules"
-                    faults.append(entry.document.fault(("filter", "rules", index), problem))
-        for base, rule in bases:
-            if base.sound:
-                sigma.apply_on_rule(rule)
+        if isinstance(entry.sigma, SigmaFilter) and entry.sound:
+            read = read_filter(entry.document, entry.sigma, names, faults)
+            if read is not None:
+                found.append(read)
+    return found
 
 
 def _references(entry: _Entry) -> list[str]:
@@ -269,8 +268,10 @@ def _references(entry: _Entry) -> list[str]:
     return [value for key in ("name", "id") if isinstance(value := document.get(key), str)]
 
 
-def _conditions(entries: list[_Entry], faults: list[Fault]) -> dict[str, Condition | None]:
-    """Return each base rule's condition by its name and id; None where it has faults."""
+def _conditions(
+    entries: list[_Entry], filters: list[Filter], faults: list[Fault]
+) -> dict[str, Condition | None]:
+    """Return each base rule's condition, filters included, by its name and id; None where it has faults."""
     conditions: dict[str, Condition | None] = {}
     for entry in entries:
         if "detection" not in entry.document.value:
@@ -278,6 +279,9 @@ def _conditions(entries: list[_Entry], faults: list[Fault]) -> dict[str, Conditi
         sigma = entry.sigma
         sound = entry.sound and isinstance(sigma, SigmaRule)
         condition = _condition(entry.document, sigma, faults) if sound else None
+        for allowed in filters:
+            if condition is not None:
+                condition = allowed.on(_references(entry), condition)
         for key in _references(entry):
             conditions[key] = condition
     return conditions

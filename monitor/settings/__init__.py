@@ -3,6 +3,7 @@
 from monitor.settings.loading import load_settings, origin_of, setting_paths
 from monitor.settings.models import (
     AuthzSettings,
+    CredentialsSettings,
     DetectSettings,
     KafkaSettings,
     ObserveSettings,
@@ -18,6 +19,7 @@ from monitor.settings.models import (
 
 __all__ = [
     "AuthzSettings",
+    "CredentialsSettings",
     "DetectSettings",
     "KafkaSettings",
     "ObserveSettings",

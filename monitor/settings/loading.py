@@ -31,6 +31,7 @@ _FILES: Final = frozenset(
         "ssl_certificate_file",
         "ssl_key_file",
         "key_file",
+        "directory_file",
         "secret_file",
         "paths",
     }

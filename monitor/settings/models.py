@@ -81,6 +81,7 @@ class SourceSettings(_Section):
     topic: str = Field(pattern=_TOPIC)
     format: str = "canonical"
     realm: str = Field(pattern=_REALM)
+    event_ids: Literal["untrusted", "gateway"] = "untrusted"
     kafka: KafkaSettings | None = None
 
 
@@ -95,6 +96,12 @@ class RulesSettings(_Section):
     """Where rules are read from when they are published."""
 
     paths: list[Path | Literal["pack:default"]] = Field(["pack:default"], min_length=1)
+
+
+class CredentialsSettings(_Section):
+    """What is known of credentials beside their events."""
+
+    directory_file: Path | None = None
 
 
 class DetectSettings(_Section):
@@ -161,6 +168,7 @@ class Settings(BaseSettings):
     sources: list[SourceSettings] = Field(min_length=1)
     privacy: PrivacySettings
     rules: RulesSettings = RulesSettings()
+    credentials: CredentialsSettings = CredentialsSettings()
     detect: DetectSettings = DetectSettings()
     response: ResponseSettings = ResponseSettings()
     authz: AuthzSettings = AuthzSettings()

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from monitor.errors import RejectedRecordError
-from monitor.intake.canonical import MAX_PATIENTS, MAX_RECORD_BYTES, clean
+from monitor.intake.canonical import MAX_PATIENTS, MAX_RECORD_BYTES, CanonicalFormat, clean
 from monitor.intake.event import Event
 from monitor.intake.formats import FORMATS, find_format
 
@@ -271,3 +271,11 @@ def test_the_message_key_is_the_principal_where_it_can_be_read() -> None:
 def test_an_unknown_format_names_those_that_exist() -> None:
     with pytest.raises(Exception, match=r"sources\.a\.format: no format 'x' \(there is: canonical\)"):
         find_format("x", "sources.a.format")
+
+
+def test_an_id_is_kept_only_where_the_site_vouches_for_it() -> None:
+    value = b'{"time": "2026-11-01T08:00:00Z", "status": 200, "id": "r-1"}'
+    form = CanonicalFormat()
+    assert not form.ids_are_gateways
+    assert form.decoder("r")(value)[0].event_id is None
+    assert form.decoder("r", trust_ids=True)(value)[0].event_id == "r-1"
