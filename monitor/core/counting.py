@@ -8,6 +8,7 @@ from monitor.core.events import PATIENTS, STATUS, TENANT
 from monitor.core.findings import Excess
 from monitor.core.incident import PatientHistory
 from monitor.core.values import pseudonym_number
+from monitor.core.windows import LARGEST_AMOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,26 +50,24 @@ def count(  # noqa: C901, PLR0917 - the hot path, in one piece
                 series = subject.open_series(counter, key)
             window = series.window
             last_before = window.last
-            window.add(time_ms, values)
+            added = window.add(time_ms, values)
             if expires_ms > series.expires_ms:
                 series.expires_ms = expires_ms
-            for span in counter.spans:
-                if time_ms > last_before - span.timespan_ms:
-                    _evaluate(series, span, group, excesses, straggler=False)
-                    continue
-                # Late for these rules: a log that comes late is still a burst, with an `L` of its own.
-                counters["late"] += 1
-                key = (counter.window_key, group, span.timespan_ms)
-                stragglers = all_series.get(key)
-                if stragglers is None or stragglers.expires_ms < append_ms:
-                    stragglers = subject.open_series(counter, key)
-                if time_ms <= stragglers.window.last - span.timespan_ms:
-                    counters["lost_late"] += 1
-                    continue
-                stragglers.window.add(time_ms, values)
-                if expires_ms > stragglers.expires_ms:
-                    stragglers.expires_ms = expires_ms
-                _evaluate(stragglers, span, group, excesses, straggler=True)
+            series.slack -= added
+            if time_ms <= last_before - counter.shortest_ms:
+                timely = []
+                for span in counter.spans:
+                    if time_ms > last_before - span.timespan_ms:
+                        timely.append(span)
+                    else:
+                        counters["late"] += 1
+                        _straggle(
+                            subject, counter, span, group, values, time_ms, append_ms, excesses, counters
+                        )
+                _evaluate(series, timely, group, excesses, straggler=False)
+                series.slack = 0  # the other timespans were not looked at
+            elif series.slack <= 0:
+                _evaluate(series, counter.spans, group, excesses, straggler=False)
     return excesses
 
 
@@ -90,17 +89,58 @@ def patients_read(row: Row) -> Sequence[tuple[int, str | None]]:
     return read
 
 
-def _evaluate(
-    series: Series, span: Span, group: tuple[Value, ...], excesses: list[Excess], *, straggler: bool
+def _straggle(  # noqa: PLR0917 - all that an event is
+    subject: Subject,
+    counter: Counter,
+    span: Span,
+    group: tuple[Value, ...],
+    values: Sequence[int],
+    time_ms: int,
+    append_ms: int,
+    excesses: list[Excess],
+    counters: dict[str, int],
 ) -> None:
-    """Evaluate the rules of one timespan; note those that hold and whose latch was open."""
-    window = series.window
-    timespan_ms = span.timespan_ms
-    for planned in span.rules:
-        if window.reached(planned.threshold, timespan_ms):
-            last = window.last
-            shut = series.latches.get(planned.latch)
-            series.latches[planned.latch] = last
-            if shut is None or last - shut > timespan_ms:
-                first = window.nth_latest(planned.threshold)
-                excesses.append(Excess(planned, group, straggler, last, first))
+    """Count an event that is late for a timespan: a log that comes late is still a burst, with an `L` of its own."""
+    key = (counter.window_key, group, span.timespan_ms)
+    series = subject.series.get(key)
+    if series is None or series.expires_ms < append_ms:
+        series = subject.open_series(counter, key)
+    if time_ms <= series.window.last - span.timespan_ms:
+        counters["lost_late"] += 1
+        return
+    series.slack -= series.window.add(time_ms, values)
+    series.expires_ms = max(series.expires_ms, time_ms + counter.keep_ms)
+    if series.slack <= 0:
+        _evaluate(series, (span,), group, excesses, straggler=True)
+
+
+def _evaluate(
+    series: Series,
+    spans: Sequence[Span],
+    group: tuple[Value, ...],
+    excesses: list[Excess],
+    *,
+    straggler: bool,
+) -> None:
+    """Evaluate all rules of a window; note those that hold and whose latch was open.
+
+    Counts grow by what is added and shrink as `L` moves on, so until as much was added as the nearest
+    threshold is away none can hold (`slack`): most events are not evaluated at all.
+    """
+    window, latches = series.window, series.latches
+    last = window.last
+    slack = LARGEST_AMOUNT
+    for span in spans:
+        timespan_ms = span.timespan_ms
+        held = window.count_after(last - timespan_ms)
+        for planned in span.rules:
+            missing = planned.threshold - held
+            if missing < slack:
+                slack = missing
+            if missing <= 0:
+                shut = latches.get(planned.latch)
+                latches[planned.latch] = last
+                if shut is None or last - shut > timespan_ms:
+                    first = window.nth_latest(planned.threshold)
+                    excesses.append(Excess(planned, group, straggler, last, first))
+    series.slack = slack

@@ -66,7 +66,7 @@ class Span:
 class Counter:
     """One thing to count, whatever the thresholds and timespans.
 
-    Its rules look back `longest_ms` at most. An event more than `horizon_ms` behind append time, or
+    Its rules look back `shortest_ms` at least and `longest_ms` at most. An event more than `horizon_ms` behind append time, or
     before `floor_ms`, is too late for it; a window matters until append time is `keep_ms` past its
     latest event.
     """
@@ -78,6 +78,7 @@ class Counter:
     capacity: int
     spans: tuple[Span, ...]
     main_key: SeriesKey
+    shortest_ms: int
     longest_ms: int
     horizon_ms: int
     keep_ms: int
@@ -259,6 +260,7 @@ class Plan:
             capacity=max(span.capacity for span in spans),
             spans=tuple(spans),
             main_key=(key, (), 0),
+            shortest_ms=spans[0].timespan_ms,
             longest_ms=longest_ms,
             horizon_ms=horizon_ms,
             keep_ms=horizon_ms + longest_ms,

@@ -22,10 +22,11 @@ _NOT_RECOVERED: Final = -1
 class Series:
     """One window of a subject, with the latches of the rules that look at it.
 
-    A latch is shut where it has an entry: `L` of the last evaluation that was true.
+    A latch is shut where it has an entry: `L` of the last evaluation that was true. `slack` is how
+    much more must be added before any rule can hold that does not hold now; 0 where that is not known.
     """
 
-    __slots__ = ("born", "expires_ms", "latches", "window")
+    __slots__ = ("born", "expires_ms", "latches", "slack", "window")
 
     def __init__(self, born: int, window: Window) -> None:
         self.born = born
@@ -33,6 +34,7 @@ class Series:
         #: Append time after which nothing in here can change a result.
         self.expires_ms = NEVER
         self.latches: dict[str, int] = {}
+        self.slack = 0
 
 
 class Subject:
@@ -91,6 +93,7 @@ class Subject:
                 del self.series[key]
                 continue
             series.window.resize(capacity)
+            series.slack = 0
             for latch in series.latches.keys() - plan.latches:
                 del series.latches[latch]
 

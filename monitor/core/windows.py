@@ -113,12 +113,15 @@ class EventCountWindow(_Window):
         # Beside `_times` once an event had an id that its format vouches for; 0 for one without.
         self._ids: array[int] | None = None
 
-    def add(self, time_ms: int, values: Sequence[int] = ()) -> None:
-        """Count one event; `values` holds its id where it has one: the same again counts once."""
+    def add(self, time_ms: int, values: Sequence[int] = ()) -> int:
+        """Count one event; `values` holds its id where it has one: the same again counts once.
+
+        Returns by how much the count of a timespan can have grown at most, as all windows do.
+        """
         times = self._times
         if values or self._ids is not None:
             if not self._is_new(time_ms, values[0] if values else 0):
-                return
+                return 0
         elif time_ms >= self.last:
             self.last = time_ms
             times.append(time_ms)
@@ -126,6 +129,7 @@ class EventCountWindow(_Window):
             times.insert(bisect_right(times, time_ms, self._start), time_ms)
         if len(times) - self._start > self.capacity:
             self._drop()
+        return 1
 
     def _is_new(self, time_ms: int, number: int) -> bool:
         """Insert an event in a window that knows ids, unless it is there; an id belongs to a time."""
@@ -176,7 +180,7 @@ class ValueCountWindow(_Window):
         # Beside `_times`: whose time each is.
         self._values = array("Q")
 
-    def add(self, time_ms: int, values: Sequence[int]) -> None:
+    def add(self, time_ms: int, values: Sequence[int]) -> int:
         """Count the values of one event; it moves `L` even where it has none."""
         if time_ms > self.last:
             self.last = time_ms
@@ -204,6 +208,7 @@ class ValueCountWindow(_Window):
                 self._drop()
             elif self._start > self.capacity + _SLACK:
                 self._compact()
+        return len(values)
 
     def values_after(self, after_ms: int) -> Sequence[int]:
         """Return the values kept whose latest time lies after a time (exclusive), oldest first."""
@@ -264,17 +269,17 @@ class SumWindow(_Window):
         at = bisect_right(self._times, after_ms, self._start)
         return self._total() - self._until(at)
 
-    def add(self, time_ms: int, values: Sequence[int]) -> None:
+    def add(self, time_ms: int, values: Sequence[int]) -> int:
         """Add an amount from 1 on (none: only `L` moves), with its event's id where there is one."""
         if not values:
             if time_ms > self.last:
                 self.last = time_ms
-            return
+            return 0
         amount = min(LARGEST_AMOUNT, values[0])
         times, totals = self._times, self._totals
         at = bisect_right(times, time_ms, self._start)
         if (len(values) > 1 or self._ids is not None) and not self._is_new(time_ms, values, at):
-            return
+            return 0
         if time_ms > self.last:
             self.last = time_ms
         if at == len(times):
@@ -285,6 +290,7 @@ class SumWindow(_Window):
             times.insert(at, time_ms)
             totals[at:] = array("q", [self._until(at) + amount, *(total + amount for total in later)])
         self._fit()
+        return amount
 
     def _is_new(self, time_ms: int, values: Sequence[int], at: int) -> bool:
         number = values[1] if len(values) > 1 else 0
