@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from monitor.core.plan import Counter, Plan, Span
     from monitor.core.readers import Counted, Value
     from monitor.core.subject import Series, Subject
+    from monitor.core.windows import Window
 
 
 def count(  # noqa: C901, PLR0917 - the hot path, in one piece
@@ -112,6 +113,17 @@ def _straggle(  # noqa: PLR0917 - all that an event is
     series.expires_ms = max(series.expires_ms, time_ms + counter.keep_ms)
     if series.slack <= 0:
         _evaluate(series, (span,), group, excesses, straggler=True)
+
+
+def slack_of(window: Window, spans: Sequence[Span]) -> int:
+    """Return how much must be added before any rule holds; at most 0 where one does."""
+    last = window.last
+    slack = LARGEST_AMOUNT
+    for span in spans:
+        missing = span.least - window.count_after(last - span.timespan_ms)
+        if missing < slack:
+            slack = missing
+    return slack
 
 
 def _evaluate(

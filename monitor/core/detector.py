@@ -6,9 +6,9 @@ records in chunks, the points where state was saved and restored, and what was d
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from monitor.core.batching import let_wait, settle, waits
 from monitor.core.counting import count, patients_read
 from monitor.core.coverage import Marks
 from monitor.core.events import (
@@ -24,12 +24,14 @@ from monitor.core.events import (
     TIME,
     CredentialStatus,
     RowKind,
-    SourceId,
 )
 from monitor.core.findings import Place, finding, observation
 from monitor.core.incident import REFUSALS, Incident
+from monitor.core.outcomes import Failure, Outcomes
 from monitor.core.plan import Plan
 from monitor.core.subject import Subject
+from monitor.core.windows import NEVER
+from monitor.errors import InvariantError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,49 +42,12 @@ if TYPE_CHECKING:
 
 SubjectKey = tuple[str, str]
 
-#: What is counted: rows applied; rows that an earlier record covered; records after a hole; events
-#: too old for a rule that would count them; events late for a window (by window) and late for its stragglers too; event
-#: times ahead of append time; rows that a recovered subject already holds; rows whose judging failed;
-#: rule sets that could not be read.
-COUNTERS: Final = (
-    "applied",
-    "duplicates",
-    "gaps",
-    "too_late",
-    "late",
-    "lost_late",
-    "clamped",
-    "replay_skipped",
-    "internal",
-    "rules_refused",
-)
+#: Subjects that have events waiting at most; each has fewer than its smallest threshold.
+_MOST_WAITING_SUBJECTS: Final = 50_000
 
 _EVENT: Final = RowKind.EVENT.value
 _STATUS: Final = RowKind.STATUS.value
 _STATUSES: Final = frozenset(status.value for status in CredentialStatus)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One row whose judging raised an exception, named by its type only: the text may hold data."""
-
-    source: SourceId
-    offset: int
-    error: str
-
-
-def _no_counts() -> dict[str, int]:
-    return dict.fromkeys(COUNTERS, 0)
-
-
-@dataclass(slots=True)
-class Outcomes:
-    """What happened since the outcomes were last taken."""
-
-    findings: list[dict[str, Any]] = field(default_factory=list)
-    observations: list[dict[str, Any]] = field(default_factory=list)
-    failed: list[Failure] = field(default_factory=list)
-    counters: dict[str, int] = field(default_factory=_no_counts)
 
 
 class Detector:
@@ -102,6 +67,8 @@ class Detector:
         self._subjects: dict[SubjectKey, Subject] = {}
         self._dirty: list[Subject] = []
         self._sweep: Iterator[Subject] = iter(())
+        #: Subjects with events that wait to be counted, and how many such events there were.
+        self._waiting: list[Subject] = []
         self._rules_stamp = -1
         self._offset = -1
         self._outcomes = Outcomes()
@@ -139,6 +106,7 @@ class Detector:
         except Exception:  # noqa: BLE001 - a bad set must not stop detection by the one before
             self._outcomes.counters["rules_refused"] += 1
             return False
+        self._settle_all()
         self._plan = plan
         return True
 
@@ -178,7 +146,9 @@ class Detector:
 
     def snapshot_subject(self, key: SubjectKey) -> list[Any]:
         """Return a subject in a plain form."""
-        return self._subjects[key].snapshot()
+        subject = self._subjects[key]
+        self._settle(subject)
+        return subject.snapshot()
 
     def restore_subject(self, key: SubjectKey, stamp: int, plain: Sequence[Any] | None) -> None:
         """Take a subject as it was after the routed offset `stamp`; None says that it was freed.
@@ -216,6 +186,7 @@ class Detector:
                 subject.dirty = False
                 freed.append(key)
             else:
+                self._settle(subject)
                 subject.prune(self._plan, append_ms)
         return freed
 
@@ -242,24 +213,70 @@ class Detector:
                 if row[OFFSET] <= prior:
                     duplicates += 1
                     continue
-                if row[KIND] == _EVENT:
-                    self._event(row, place)
-                else:
+                if row[KIND] != _EVENT:
                     self._status(row, place)
+                else:
+                    self._event(row, place)
                 applied += 1
+            except InvariantError:
+                raise
             except Exception as error:  # noqa: BLE001 - one crafted row must not stop the others
                 counters["internal"] += 1
                 at = row[OFFSET] if row and isinstance(row[OFFSET], int) else record.last
                 self._outcomes.failed.append(Failure(record.source, at, type(error).__name__))
         counters["applied"] += applied
         counters["duplicates"] += duplicates
+        if len(self._waiting) > _MOST_WAITING_SUBJECTS:
+            self._settle_all()
 
     def take_outcomes(self) -> Outcomes:
         """Return what happened since the last call."""
         outcomes, self._outcomes = self._outcomes, Outcomes()
         return outcomes
 
-    def _event(self, row: Row, place: Place) -> None:  # noqa: C901, PLR0912 - the hot path, in one piece
+    def _event(self, row: Row, place: Place) -> None:
+        subject = self._subjects.get((row[AXIS], row[SUBJECT]))
+        if subject is not None:
+            if place.offset <= subject.recovered:
+                self._outcomes.counters["replay_skipped"] += 1
+                return
+            if subject.credit and waits(subject, row, place, self._plan):
+                if len(subject.waiting) == 1:
+                    self._waiting.append(subject)
+                self._touch(subject, subject.latest_ms, self._plan.axes[subject.axis].keep_ms)
+                return
+            if subject.waiting:
+                self._settle(subject)
+        self._judge(subject, row, place)
+
+    def _settle(self, subject: Subject) -> None:
+        """Count the events of a subject that wait."""
+        if not subject.waiting:
+            return
+        try:
+            settle(subject, self._plan)
+        except InvariantError:
+            raise
+        except Exception:  # noqa: BLE001 - one of them is malformed: one by one, the others count
+            waiting, subject.waiting = subject.waiting, []
+            subject.latest_ms, subject.credit = NEVER, 0
+            for _, place, row in waiting:
+                try:
+                    self._judge(subject, row, place)
+                except Exception as error:  # noqa: BLE001 - see apply
+                    self._outcomes.counters["applied"] -= 1
+                    self._outcomes.counters["internal"] += 1
+                    self._outcomes.failed.append(Failure(place.source, row[OFFSET], type(error).__name__))
+
+    def _settle_all(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for subject in waiting:
+            self._settle(subject)
+
+    def _judge(  # noqa: C901, PLR0912 - the hot path, in one piece
+        self, subject: Subject | None, row: Row, place: Place
+    ) -> None:
+        """Count an event now, and tell what follows; `subject` is its subject's state, if there is one."""
         # First everything that may raise, then everything that changes state.
         counters, plan, append_ms = self._outcomes.counters, self._plan, place.append_ms
         axis, name, time_ms, http_status = row[AXIS], row[SUBJECT], row[TIME], row[STATUS]
@@ -286,10 +303,6 @@ class Detector:
         if refused:
             counters["too_late"] += 1
         read = patients_read(row) if axis == AXIS_PRINCIPAL else ()
-        subject = self._subjects.get((axis, name))
-        if subject is not None and place.offset <= subject.recovered:
-            counters["replay_skipped"] += 1
-            return
         if subject is None or (subject.expires_ms < append_ms and subject.expired(append_ms)):
             if not work and not read:
                 return
@@ -303,6 +316,10 @@ class Detector:
             excesses = count(subject, plan, work, read, time_ms, append_ms, counters)
         else:
             excesses = ()  # the monitor's own refusals do not enter windows
+        if time_ms > subject.latest_ms:
+            subject.latest_ms = time_ms
+        if axis_plan.waits:
+            let_wait(subject, plan, axis_plan)
         self._touch(subject, time_ms, axis_plan.keep_ms)
         if told is not None and incident is not None:
             self._outcomes.observations.append(observation(told, place, subject, incident, time_ms))
@@ -334,6 +351,8 @@ class Detector:
             return
         if subject is None or subject.expired(place.append_ms):
             subject = self._open(key)
+        self._settle(subject)
+        subject.credit = 0
         incident = subject.incident
         if incident is None:
             incident = subject.incident = Incident()

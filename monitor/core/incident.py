@@ -45,6 +45,17 @@ class PatientHistory:
         if len(self._tenants) > 2 * REMEMBERED_PATIENTS:
             self._forget()
 
+    def extend(self, read: Sequence[tuple[int, Sequence[tuple[int, str | None]]]]) -> None:
+        """Remember the pairs of several events, in order of time, none before one remembered already."""
+        tenants = self._tenants
+        entries = []
+        for time_ms, pairs in read:
+            tenants.update(pairs)
+            entries += [(time_ms, patient) for patient, _ in pairs]
+        self._window.extend(read[-1][0], entries)
+        if len(tenants) > 2 * REMEMBERED_PATIENTS:
+            self._forget()
+
     def count_after(self, after_ms: int) -> tuple[int, bool, int]:
         """Return (patients, whether there were more, tenants) read after a time (exclusive)."""
         window = self._window

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from monitor.core.conditions import compile_conditions
 from monitor.core.events import AXIS_PRINCIPAL, RulesRecord
 from monitor.core.history import CounterHistory
-from monitor.core.readers import reader
+from monitor.core.readers import batch_reader, reader
 from monitor.core.rules import rule_revision, rule_set_from_document
-from monitor.core.windows import NEVER, EventCountWindow, SumWindow, ValueCountWindow
+from monitor.core.windows import LARGEST_AMOUNT, NEVER, EventCountWindow, SumWindow, ValueCountWindow
 from monitor.errors import InvariantError
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 #: (what is counted, group, timespan of a straggler or 0 for the main window)
 SeriesKey = tuple[str, tuple["Value", ...], int]
+
+#: Fewer events than this do not wait for each other.
+FEW: Final = 16
 
 _FORMAT: Final = 2
 _FORMAT_BEFORE: Final = 1
@@ -58,6 +61,8 @@ class Span:
     """The rules of one counter that share a timespan, and so their stragglers."""
 
     timespan_ms: int
+    #: The smallest and the largest threshold of its rules.
+    least: int
     capacity: int
     rules: tuple[PlannedRule, ...]
 
@@ -75,6 +80,8 @@ class Counter:
     #: Version of the rule set since which this is counted without a break.
     born: int
     kind: RuleKind
+    #: The smallest and the largest threshold of its rules.
+    least: int
     capacity: int
     spans: tuple[Span, ...]
     main_key: SeriesKey
@@ -98,10 +105,27 @@ class Counter:
 class AxisPlan:
     """The counters of one axis, and which of them an event moves.
 
-    `horizon_ms` and `keep_ms` are the longest of its counters': a subject matters no longer.
+    `horizon_ms` and `keep_ms` are the longest of its counters': later a subject does not matter. The
+    rest says which events may wait (see `batching`): `least` and `least_sum` are the smallest thresholds
+    of counts and of sums.
     """
 
-    __slots__ = ("_by_mask", "_conditions", "_counters", "_mask", "horizon_ms", "keep_ms")
+    __slots__ = (
+        "_by_mask",
+        "_conditions",
+        "_counters",
+        "batch_readers",
+        "floor_ms",
+        "horizon_ms",
+        "keep_ms",
+        "least",
+        "least_sum",
+        "mask",
+        "shortest_horizon_ms",
+        "shortest_keep_ms",
+        "spare",
+        "waits",
+    )
 
     def __init__(
         self,
@@ -115,27 +139,50 @@ class AxisPlan:
         self.keep_ms = self.horizon_ms + longest_ms
         self._counters = counters
         self._conditions = list(dict.fromkeys(base.condition for _, bases in counters for base in bases))
-        self._mask = compile_conditions(self._conditions, compile_pattern)
+        #: Which conditions a row meets: a bit each.
+        self.mask = compile_conditions(self._conditions, compile_pattern)
         self._by_mask: dict[int, tuple[tuple[Counter, Reader], ...]] = {}
         # Every field is tried now, not at the first event that meets it.
-        self._select((1 << len(self._conditions)) - 1)
+        self.selected((1 << len(self._conditions)) - 1)
+        # Events that wait must be timely for every counter, and none may expire meanwhile.
+        of = [counter for counter, _ in counters]
+        self.shortest_horizon_ms = min((counter.horizon_ms for counter in of), default=self.horizon_ms)
+        self.shortest_keep_ms = min((counter.keep_ms for counter in of), default=self.keep_ms)
+        self.floor_ms = max((counter.floor_ms for counter in of), default=NEVER)
+        sums = [counter.least for counter in of if counter.kind == "value_sum"]
+        self.least_sum = min(sums, default=LARGEST_AMOUNT)
+        self.least = min(
+            (counter.least for counter in of if counter.kind != "value_sum"), default=LARGEST_AMOUNT
+        )
+        if any(len(bases) > 1 for _, bases in counters):
+            self.least = 0  # an event may add several times, by its aliases
+        #: A few events are counted faster one by one.
+        self.waits = self.least > FEW
+        #: An event adds to a count at most as many as it names patients, at least one, and this many more.
+        self.spare = int(
+            any("tenant" in (*base.group_by, base.counted) for _, bases in counters for base in bases)
+        )
+        self.batch_readers = {
+            counter.window_key: batch_reader(counter.kind, bases[0]) for counter, bases in counters
+        }
 
     def select(self, row: Row) -> tuple[tuple[Counter, Reader], ...]:
         """Return the counters that a row moves, in the order of the rule set, and what reads it for each."""
-        mask = self._mask(row)
+        mask = self.mask(row)
+        return self._by_mask.get(mask) or self.selected(mask)
+
+    def selected(self, mask: int) -> tuple[tuple[Counter, Reader], ...]:
+        """Return the counters of what `mask` returned, and what reads a row for each."""
         found = self._by_mask.get(mask)
         if found is None:
-            found = self._by_mask[mask] = self._select(mask)
+            met = {condition for bit, condition in enumerate(self._conditions) if mask >> bit & 1}
+            chosen = [
+                (counter, [base for base in bases if base.condition in met])
+                for counter, bases in self._counters
+            ]
+            found = tuple((counter, reader(counter.kind, bases)) for counter, bases in chosen if bases)
+            self._by_mask[mask] = found
         return found
-
-    def _select(self, mask: int) -> tuple[tuple[Counter, Reader], ...]:
-        met = {condition for bit, condition in enumerate(self._conditions) if mask >> bit & 1}
-        found = []
-        for counter, bases in self._counters:
-            chosen = [base for base in bases if base.condition in met]
-            if chosen:
-                found.append((counter, reader(counter.kind, chosen)))
-        return tuple(found)
 
 
 class Plan:
@@ -247,6 +294,7 @@ class Plan:
             spans.append(
                 Span(
                     timespan,
+                    min(rule.threshold for rule in sharing),
                     max(rule.threshold for rule in sharing),
                     tuple(self._planned(rule, past.complete_ms(rule)) for rule in sharing),
                 )
@@ -257,6 +305,7 @@ class Plan:
             window_key=key,
             born=past.born,
             kind=rules[0].kind,
+            least=min(span.least for span in spans),
             capacity=max(span.capacity for span in spans),
             spans=tuple(spans),
             main_key=(key, (), 0),

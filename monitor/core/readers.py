@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     #: What one event adds: per group (values of the further group fields) the numbers to count.
     Counted = Sequence[tuple[tuple[Value, ...], Sequence[int]]]
     Reader = Callable[[Row], Counted]
+    #: The same of several events: per group the latest time, and (time, number) of all.
+    Batch = dict[tuple[Value, ...], tuple[int, list[tuple[int, int]]]]
+    BatchReader = Callable[[Sequence[tuple[int, Row]]], Batch]
 
 _ONCE: Final[Counted] = (((), ()),)
 
@@ -44,6 +47,56 @@ def reader(kind: RuleKind, bases: Sequence[Base]) -> Reader:
     if len(different) == 1 and not different[0][0]:
         return _values(different[0][1] or "")
     return lambda row: _grouped_values(row, different)
+
+
+def batch_reader(kind: RuleKind, base: Base) -> BatchReader:
+    """Return what reads several rows, in order of time, that met one base rule and have no ids.
+
+    It returns per group the latest time and what to add as (time, number), number being 0 for an event.
+    """
+    counted = base.counted or ""
+    if base.group_by[1:] or counted == "tenant":
+        read = reader(kind, [base])
+        return lambda rows: _grouped(kind, read, rows)
+    if kind == "event_count":
+        return lambda rows: {(): (rows[-1][0], [(time_ms, 0) for time_ms, _ in rows])}
+    if kind == "value_sum":
+        column = COLUMN[counted]
+        return lambda rows: {
+            (): (
+                rows[-1][0],
+                [(at, n) for at, row in rows if (n := row[column]).__class__ is int and n > 0],
+            )
+        }
+    if counted == "patient":
+        return lambda rows: {
+            (): (
+                rows[-1][0],
+                [
+                    (at, pseudonym_number(patient))
+                    for at, row in rows
+                    for patient, _ in row[PATIENTS] or ()
+                    if patient.__class__ is str
+                ],
+            )
+        }
+    number, column = numbering(counted), COLUMN[counted]
+    return lambda rows: {
+        (): (rows[-1][0], [(at, n) for at, row in rows if (n := number(row[column])) is not None])
+    }
+
+
+def _grouped(kind: RuleKind, read: Reader, rows: Sequence[tuple[int, Row]]) -> Batch:
+    groups: dict[tuple[Value, ...], tuple[int, list[tuple[int, int]]]] = {}
+    for at, row in rows:
+        for group, values in read(row):
+            entries = groups[group][1] if group in groups else []
+            groups[group] = at, entries
+            if kind == "event_count":
+                entries.append((at, 0))
+            else:
+                entries.extend((at, value) for value in values)
+    return groups
 
 
 def _once(row: Row) -> Counted:

@@ -11,6 +11,8 @@ from monitor.errors import InvariantError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from monitor.core.events import Row
+    from monitor.core.findings import Place
     from monitor.core.plan import Counter, Plan, SeriesKey
     from monitor.core.windows import Window
 
@@ -28,13 +30,13 @@ class Series:
 
     __slots__ = ("born", "expires_ms", "latches", "slack", "window")
 
-    def __init__(self, born: int, window: Window) -> None:
+    def __init__(self, born: int, window: Window, slack: int) -> None:
         self.born = born
         self.window = window
         #: Append time after which nothing in here can change a result.
         self.expires_ms = NEVER
         self.latches: dict[str, int] = {}
-        self.slack = 0
+        self.slack = slack
 
 
 class Subject:
@@ -47,14 +49,18 @@ class Subject:
 
     __slots__ = (
         "axis",
+        "credit",
         "dirty",
         "epoch",
         "expires_ms",
         "history",
         "incident",
+        "latest_ms",
         "name",
         "recovered",
         "series",
+        "sum_credit",
+        "waiting",
     )
 
     def __init__(self, axis: str, name: str, epoch: int) -> None:
@@ -68,6 +74,12 @@ class Subject:
         self.series: dict[SeriesKey, Series] = {}
         self.history: PatientHistory | None = None
         self.incident: Incident | None = None
+        #: Events that are not counted yet (see `batching`), in order of their time; how much more may
+        #: wait, and the latest time of all that came.
+        self.waiting: list[tuple[int, Place, Row]] = []
+        self.credit = 0
+        self.sum_credit = 0
+        self.latest_ms = NEVER
 
     def __repr__(self) -> str:
         return f"Subject({self.axis})"
@@ -86,6 +98,7 @@ class Subject:
         if self.epoch == plan.record.version:
             return
         self.epoch = plan.record.version
+        self.credit = 0
         for key, series in list(self.series.items()):
             counter = plan.counters.get(key[0])
             capacity = counter.capacity_of(key[2]) if counter is not None else 0
@@ -99,7 +112,7 @@ class Subject:
 
     def open_series(self, counter: Counter, key: SeriesKey) -> Series:
         """Return a new, empty series in the place of `key`."""
-        series = self.series[key] = Series(counter.born, counter.new_window(key[2]))
+        series = self.series[key] = Series(counter.born, counter.new_window(key[2]), counter.least)
         return series
 
     def reopen(self) -> None:
@@ -144,7 +157,7 @@ class Subject:
         subject.recovered = stamp
         subject.expires_ms = expires_ms
         for window_key, group, timespan_ms, born, series_expires_ms, window, latches in all_series:
-            series = Series(born, restore_window(window))
+            series = Series(born, restore_window(window), 0)
             series.expires_ms = series_expires_ms
             series.latches = dict(latches)
             subject.series[window_key, tuple(group), timespan_ms] = series

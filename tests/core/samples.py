@@ -216,7 +216,7 @@ def rule_lists(draw: st.DrawFn) -> list[Rule]:
                 counted=counted,
                 group_by=group_by,
                 timespan_ms=draw(st.sampled_from((5, 20, 60))),
-                threshold=draw(st.integers(1, 4)),
+                threshold=draw(st.sampled_from((1, 2, 2, 3, 4, 4, 7))),
                 condition=draw(st.sampled_from((ANY, ANY, SUCCESS, FAILURE))),
                 aliases=aliases,
             )
@@ -240,7 +240,7 @@ def logs(draw: st.DrawFn, *, rule_changes: bool = False) -> list[Entry]:
     version = 1
     if rule_changes:
         entries.append(Entry(0, append_ms, rules_record(draw(rule_lists()), version)))
-    for _ in range(draw(st.integers(1, 12))):
+    for _ in range(draw(st.integers(1, 14))):
         append_ms += draw(st.sampled_from((0, 1, 3, 10, 10, 40, 150, 400)))
         if rule_changes and draw(st.integers(0, 5)) == 0:
             version += draw(st.integers(0, 1))

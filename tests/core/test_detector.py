@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from monitor.core.detector import Detector, Failure
+from monitor.core import batching, plan
 from monitor.core.events import Row, RowsRecord, RulesRecord
+from monitor.core.outcomes import Failure
 from monitor.core.rules import Match, Rule
 from monitor.errors import InvariantError
 from tests.core.samples import (
@@ -23,6 +24,9 @@ from tests.core.samples import (
     rules_record,
     status_row,
 )
+
+if TYPE_CHECKING:
+    from monitor.core.detector import Detector
 
 NOW = 1_000_000
 
@@ -477,3 +481,18 @@ def test_a_repr_tells_no_subject() -> None:
     feed = Feed(rule())
     feed.event(NOW, principal="secret")
     assert repr(feed.detector) == "Detector(3, 1 subjects)"
+
+
+def test_events_in_order_but_too_late_for_one_rule_do_not_wait_to_count_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batching, "FEW", 0)
+    monkeypatch.setattr(plan, "FEW", 0)
+    short = rule("short", counted="route", timespan_ms=100, threshold=3)
+    long = rule("long", timespan_ms=10_000, threshold=9)
+    feed = Feed(short, long, lateness_ms=0)
+    for number in range(3):
+        feed.event(NOW + number, route=f"/{number}", append_ms=NOW + 5_000)
+    assert not feed.event(NOW + 4, route="/3", append_ms=NOW + 5_000).findings
+    assert [one["rule"]["id"] for at in range(4) for one in feed.event(NOW + 5_000 + at).findings] == []
+    assert [one["rule"]["id"] for one in feed.event(NOW + 5_010).findings] == ["long"]

@@ -9,15 +9,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.core import batching, plan
 from monitor.core.events import OFFSET, RowsRecord
 from tests.core.oracle import judge
 from tests.core.samples import Entry, logs, new_detector, over_the_wire, put, rule_lists, text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from monitor.core.detector import Detector
     from monitor.core.rules import Rule
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _events_wait_at_once() -> Iterator[None]:
+    """Let events wait (see `batching`) wherever no rule can hold yet, not only where many may."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "FEW", 0)
+        patch.setattr(batching, "FEW", 0)
+        yield
 
 
 #: What the shell does at random: drawn as one number, so that examples stay small.
@@ -60,6 +70,34 @@ def by_rule(found: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 def test_findings_are_those_of_brute_force(rules: list[Rule], log: list[Entry]) -> None:
     found = [essence(one) for one in findings_of(new_detector(rules), log)]
     assert by_rule(found) == by_rule(judge(rules, log))
+
+
+@pytest.mark.timeout(600)
+@settings(max_examples=1_000)
+@given(rule_lists(), logs(rule_changes=True), dice)
+def test_waiting_changes_no_result(rules: list[Rule], log: list[Entry], rng: random.Random) -> None:
+    together = new_detector(rules)
+    found: list[dict[str, Any]] = []
+    for entry in log:
+        with pytest.MonkeyPatch.context() as patch:
+            if rng.random() < 0.1:
+                patch.setattr(batching, "FEW", 1 << 40)  # from here on nobody may begin to wait
+            found += findings_of(together, [entry])
+        if rng.random() < 0.2:
+            for key in together.take_dirty():
+                together.snapshot_subject(key)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "FEW", 1 << 40)
+        one_by_one = new_detector(rules)
+        expected = findings_of(one_by_one, log)
+    assert text(found) == text(expected)
+    for key in one_by_one.take_dirty():
+        assert _content(together.snapshot_subject(key)) == _content(one_by_one.snapshot_subject(key))
+
+
+def _content(snapshot: list[Any]) -> list[Any]:
+    """Return what a snapshot holds; the order of series says nothing."""
+    return [*snapshot[:3], sorted(over_the_wire(snapshot[3]), key=repr), *over_the_wire(snapshot[4:])]
 
 
 @pytest.mark.timeout(600)

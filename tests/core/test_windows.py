@@ -127,6 +127,34 @@ def test_counts_values_as_brute_force_does(
             assert (window.lost > latest - span) == (len(inside) > capacity)
 
 
+in_order = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=40)
+
+
+@settings(max_examples=1_000)
+@given(in_order, in_order, st.integers(1, 12))
+def test_several_events_at_once_are_as_good_as_one_by_one(
+    before: list[tuple[int, int]], after: list[tuple[int, int]], capacity: int
+) -> None:
+    """Gaps between events and what each adds (0: a value like others, an amount of none)."""
+    for kind in (EventCountWindow, ValueCountWindow, SumWindow):
+        one_by_one, together = kind(capacity), kind(capacity)
+        now, entries = 0, []
+        for number, (gap, value) in enumerate(before + after):
+            now += gap
+            values = () if isinstance(one_by_one, EventCountWindow) else (value,)
+            if isinstance(one_by_one, SumWindow) and not value:
+                values = ()
+            grown = one_by_one.add(now, values)
+            assert grown <= max(1, value)
+            if number < len(before):
+                together.add(now, values)
+            elif values or isinstance(together, EventCountWindow):
+                entries.append((now, value))
+        if after:
+            assert together.extend(now, entries) >= len(set(entries)) * (kind is EventCountWindow)
+        assert together.snapshot() == one_by_one.snapshot()
+
+
 @settings(max_examples=1_000)
 @given(events, st.integers(1, 6), st.integers(1, 50), st.randoms())
 def test_forgetting_what_no_rule_looks_back_to_changes_nothing(
