@@ -22,11 +22,13 @@ from monitor.observe.server import ObserveServer
 from monitor.response.role import EnforceRole
 from monitor.stream.chunks import RoleApp
 from monitor.stream.detect import DetectRole
-from monitor.stream.intake import IntakeRole, RoutedOutlet
+from monitor.stream.intake import IntakeRole
 from monitor.stream.lag import LagWatch
+from monitor.stream.outlet import RoutedOutlet, RulesAnnouncer
 from monitor.stream.reach import wait_for_broker
-from monitor.stream.rules import current_rules
-from monitor.stream.sender import Delivery, plain_producer
+from monitor.stream.reload import RuleFiles
+from monitor.stream.rules import RulesFollower
+from monitor.stream.sender import plain_producer
 from monitor.stream.topics import check_topics, cluster_id, topic_ids
 
 if TYPE_CHECKING:
@@ -56,16 +58,21 @@ class Worker:
         self._producer: AIOKafkaProducer | None = None
         self._server = ObserveServer(settings.observe.listen, self.metrics.registry)
         self._lag: LagWatch | None = None
+        self._rules = RulesFollower(settings, self._fatal)
+        self._files = RuleFiles(settings, self.metrics, self._rules, self._fatal)
+        self._announcer: RulesAnnouncer | None = None
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
-        """Run until SIGTERM or SIGINT, then drain.
+        """Run until SIGTERM or SIGINT, then drain; SIGHUP publishes the rule files.
 
         Raises MonitorError where the worker cannot start.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        # Also while it starts: nobody who reloads must end it.
+        loop.add_signal_handler(signal.SIGHUP, self._files.reload)
         self._server.add_readiness("roles", self._readiness)
         await self._server.start()
         starting = asyncio.create_task(self._start())
@@ -88,6 +95,8 @@ class Worker:
         for kafka in clusters:
             await wait_for_broker(kafka)
         await asyncio.to_thread(check_topics, settings)
+        self._rules.start()
+        self._files.start()
         # Each role joins its own group; intake waits for the rule set that enforce puts in force.
         starts = []
         if "enforce" in self._names:
@@ -113,9 +122,9 @@ class Worker:
         self._producer = plain_producer(settings.kafka)
         await self._producer.start()
         outlet = RoutedOutlet(settings, self._producer, keys, self.metrics, self._fatal)
-        announced = Delivery()
-        outlet.announce(await current_rules(settings), announced)
-        await announced.wait()
+        self._announcer = RulesAnnouncer(outlet, self._fatal)
+        await self._announcer.begin(await self._rules.first())
+        self._rules.tell(self._announcer.follow)
         for kafka, sources in _by_cluster(settings):
             own = kafka == settings.kafka
             by_topic = {source.topic: source for source in sources}
@@ -162,6 +171,10 @@ class Worker:
             async with asyncio.timeout(DRAIN_SECONDS):
                 if self._lag is not None:
                     await self._lag.stop()
+                await self._files.stop()
+                await self._rules.stop()
+                if self._announcer is not None:
+                    await self._announcer.stop()
                 for role in self._roles:
                     await role.stop()
                 if self._producer is not None:
@@ -211,7 +224,9 @@ def _source_id(cluster: str, ids: Mapping[str, str], topic: str, partition: int)
 
 
 def _decoder(source: SourceSettings) -> Decoder:
-    return find_format(source.format, f"sources.{source.name}.format").decoder(source.realm)
+    found = find_format(source.format, f"sources.{source.name}.format")
+    trusted = found.ids_are_gateways or source.event_ids == "gateway"
+    return found.decoder(source.realm, trust_ids=trusted)
 
 
 def _by_cluster(settings: Settings) -> list[tuple[KafkaSettings, list[SourceSettings]]]:

@@ -15,6 +15,7 @@ from monitor.errors import ExitCode, MonitorError
 #: name → (module of monitor.cli, what it does). Each module has a `command`.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "authz": ("authz", "Answer gateways that ask whether a credential may be used."),
+    "backtest": ("backtest", "Run rules over recorded events: what they would have found."),
     "config": ("config", "Check and show the configuration."),
     "demo": ("demo", "Run the whole loop on this machine: gateway, attack, revocation."),
     "init": ("init", "Create topics, publish the first rules, set where to begin."),

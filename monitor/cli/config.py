@@ -31,14 +31,14 @@ def check(config: Path | None) -> None:
     """
     from monitor.intake.formats import find_format
     from monitor.intake.keys import load_keys
-    from monitor.rulebook import load_rules
     from monitor.settings import load_settings
+    from monitor.stream.rules import read_configured_rules
 
     settings = load_settings(config)
     load_keys(settings.privacy.key_file)
     for source in settings.sources:
         find_format(source.format, f"sources.{source.name}.format")
-    rules = load_rules(settings.rules.paths)
+    rules = read_configured_rules(settings)
     click.echo(
         f"The configuration is right: {len(settings.sources)} source(s),"
         f" {len(rules.rule_set.rules)} rules, response.mode {settings.response.mode}."

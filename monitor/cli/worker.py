@@ -31,7 +31,8 @@ def command(roles: list[str] | None, config: Path | None) -> None:
     r"""Run the stream worker until SIGTERM, which drains and ends it within seconds.
 
     Several workers share the work: Kafka spreads the partitions over them. One of them is the
-    active enforcer, the others stand by. Topics and rules are made by `monitor init`, not here.
+    active enforcer, the others stand by. Topics and rules are made by `monitor init`, not here. SIGHUP
+    publishes the rule files of the configuration, as `monitor rules publish --yes` does.
 
     \b
     Exit codes: 0 stopped as asked; 69 no broker; 70 an invariant broke or 74 a write failed (start

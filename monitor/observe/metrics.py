@@ -58,6 +58,29 @@ class Metrics:
             "partitions", "Partitions of a topic that this process reads.", "group", "topic"
         )
         self.rules_version = self._gauge("rules_version", "Version of the rule set that intake routes by.")
+        self.rules_differ_from_files = self._gauge(
+            "rules_differ_from_files",
+            "1 where this machine's rule files say something else than the rule set in force, or cannot"
+            " be read; else 0.",
+        )
+        self.rules_last_reload_successful = self._gauge(
+            "rules_last_reload_successful",
+            "1 where the last SIGHUP put the rule files in force, or found them so; else 0.",
+        )
+        self.rules_last_reload_successful.set(1)  # as Prometheus has it: none has failed yet
+        self.rules_last_reload_success_timestamp_seconds = self._gauge(
+            "rules_last_reload_success_timestamp_seconds",
+            "When a SIGHUP last did so, in seconds since the epoch; 0 with none.",
+        )
+        self.rules_reload_failures_total = self._counter(
+            "rules_reload_failures_total",
+            "SIGHUPs whose rules did not come into force: the ones before stay.",
+        )
+        self.allow_list_expiry_timestamp_seconds = self._gauge(
+            "allow_list_expiry_timestamp_seconds",
+            "From which event time on an allow-list leaves out nobody, in seconds since the epoch.",
+            "allow_list",
+        )
         # Detect
         self.rows_total = self._counter(
             "rows_total",

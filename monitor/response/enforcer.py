@@ -14,19 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import orjson
 import structlog
-from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import TopicPartition
 
 from monitor.errors import InvariantError
 from monitor.response import lifecycle
-from monitor.response.activation import on_publish
+from monitor.response.activation import on_act, read_control
 from monitor.response.decided import DecidedFindings
 from monitor.response.delivery import DeliveryDesk
 from monitor.response.ledger import Ledger
 from monitor.response.lifecycle import Decision, Policy, Step
 from monitor.response.webhook import webhook_adapters
 from monitor.stream.fatal import guarded
-from monitor.stream.kafka import consumer_options
 from monitor.stream.sender import Delivery, OrderedSender
 from monitor.wire.credentials import (
     FORMAT_VERSION,
@@ -34,8 +31,6 @@ from monitor.wire.credentials import (
     CredentialStatusEntry,
     EnforcerRecord,
     RulesInForce,
-    RulesStatus,
-    decode_control,
     encode,
 )
 
@@ -51,7 +46,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 HEARTBEAT_SECONDS: Final = 2.0
-_POLL_MS: Final = 500
 
 
 class Enforcer:
@@ -111,8 +105,6 @@ class Enforcer:
         self._tasks = [asyncio.create_task(guarded(self._write, self._on_fatal))]
         await self._change(Step)  # the first heartbeat, before anything is decided
         # Versions make it harmless to say again what the one before may have said already.
-        if self._rules is not None:
-            self._say_rules(self._rules)
         for subject, record in self._book.items():
             self._say_status(record)
             if record.accepted_ms is None and record.state != "failed":
@@ -272,8 +264,6 @@ class Enforcer:
             self._position = self._ledger.position
             for step in steps:
                 self._say(step)
-            if rules is not None:
-                self._say_rules(rules)
             self._report(decisions)
             for _, done in queued:
                 if not done.done():
@@ -337,37 +327,16 @@ class Enforcer:
         )
         self._statuses.put(0, encode(entry), self._said, record.subject.encode())
 
-    def _say_rules(self, rules: RulesInForce) -> None:
-        entry = RulesStatus(version=rules.version, revision=rules.revision, document=rules.document)
-        self._statuses.put(0, encode(entry), self._said, b"@rules")
-
     # What happens by itself
 
     async def _read_control(self) -> None:
-        topic = self._settings.topic("control")
-        consumer = AIOKafkaConsumer(**consumer_options(self._settings.kafka), auto_offset_reset="earliest")
-        await consumer.start()
-        try:
-            tp = TopicPartition(topic, 0)
-            consumer.assign([tp])
-            consumer.seek(tp, self._position.control_offset)
-            while True:
-                fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS)
-                for record in fetched.get(tp, ()):
-                    await self._change(partial(self._act, record))
-        finally:
-            await consumer.stop()
+        async for record in read_control(self._settings, self._position.control_offset):
+            await self._change(partial(self._act, record))
 
     def _act(self, record: ConsumerRecord) -> Step:
-        """Do what an act of `control` asks; one that is none is refused, and must not stop us."""
         self._position = msgspec.structs.replace(self._position, control_offset=record.offset + 1)
-        place = f"{record.topic}-{record.partition} offset {record.offset}"
-        try:
-            act = decode_control(record.value or b"", place)
-        except InvariantError as error:
-            return Step([Decision("rules_refused", {"reason": str(error)})])
-        decisions, self._rules = on_publish(self._rules, act)
-        return Step(decisions)
+        decision, self._rules = on_act(self._rules, record, _now_ms())
+        return Step([decision])
 
     async def _beat(self) -> None:
         while True:

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
-
-from monitor.core.rules import rule_set_document
-from monitor.errors import BrokerUnavailableError
-from monitor.rulebook.loader import LoadedRules, load_rules
-from monitor.stream.kafka import aiokafka_options
+from monitor.stream.control import publish_act, send_act
 from monitor.stream.reach import wait_for_broker
 from monitor.stream.read import read_to_end
+from monitor.stream.rules import read_configured_rules
 from monitor.stream.starts import Start, set_start
 from monitor.stream.topics import check_topics, create_topics
-from monitor.wire.credentials import RULES_KEY, PublishRules, encode
+from monitor.wire.credentials import RULES_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from monitor.rulebook import LoadedRules
     from monitor.settings import Settings
 
 
@@ -32,7 +27,7 @@ async def initialise(settings: Settings, start: Start, say: Callable[[str], None
     where a person must change something (nothing is created while the rules have a fault), and
     BrokerUnavailableError where a cluster does not answer.
     """
-    rules = load_rules(settings.rules.paths)
+    rules = read_configured_rules(settings)
     clusters = [settings.kafka]
     clusters += [source.kafka for source in settings.sources if source.kafka is not None]
     for kafka in clusters:
@@ -55,29 +50,7 @@ async def publish_first_rules(settings: Settings, rules: LoadedRules) -> str:
     if await _published(settings):
         return "a rule set was published before; it stays as it is"
     rule_set = rules.rule_set
-    value = encode(
-        PublishRules(
-            revision=rule_set.revision,
-            document=rule_set_document(rule_set),
-            text=rules.texts,
-            by="monitor init",
-            at_ms=int(time.time() * 1000),
-            reason="first rule set",
-        )
-    )
-    topic = settings.topic("control")
-    try:
-        producer = AIOKafkaProducer(**aiokafka_options(settings.kafka), acks="all", enable_idempotence=True)
-        await producer.start()
-        try:
-            await producer.send_and_wait(topic, value, partition=0)
-        finally:
-            await producer.stop()
-    except KafkaError as error:
-        msg = (
-            f"topic {topic}: the rule set was not accepted: {type(error).__name__}; run `monitor init` again"
-        )
-        raise BrokerUnavailableError(msg) from None
+    await send_act(settings, publish_act(rule_set, rules.texts, by="monitor init", reason="first rule set"))
     return f"published the first rule set: {len(rule_set.rules)} rules, revision {rule_set.revision}"
 
 

@@ -13,33 +13,24 @@ from abc import abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING
 
-import structlog
-
 from monitor.core.events import AXIS_PRINCIPAL, OFFSET, RowKind, credential_subject
-from monitor.core.rules import rule_set_from_document
 from monitor.errors import InvariantError, RejectedRecordError
-from monitor.intake.rows import EventRouter
-from monitor.rulebook import compile_pattern
 from monitor.stream.role import OpenPartition, Role
-from monitor.stream.sender import Delivery, OrderedSender
-from monitor.wire.credentials import RulesStatus, decode_status
+from monitor.stream.sender import Delivery
+from monitor.wire.credentials import decode_status
 from monitor.wire.rejected import encode_rejected, rejected_key
-from monitor.wire.routed import encode_rows, encode_rules
+from monitor.wire.routed import encode_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from aiokafka import AIOKafkaProducer
     from aiokafka.structs import ConsumerRecord
 
-    from monitor.core.events import Row, RulesRecord, SourceId
+    from monitor.core.events import Row, SourceId
     from monitor.intake.formats import Decoder
-    from monitor.intake.keys import Keys
-    from monitor.observe.metrics import Metrics
-    from monitor.settings import Settings, SourceSettings
+    from monitor.settings import SourceSettings
     from monitor.stream.chunks import Partition, RoleApp
-
-log = structlog.get_logger(__name__)
+    from monitor.stream.outlet import RoutedOutlet
 
 #: Records decoded without giving way to other tasks: about 10 ms of work.
 SLICE_RECORDS = 400
@@ -47,44 +38,6 @@ SLICE_RECORDS = 400
 ROUTED_BYTES = 512_000
 #: Rows that are encoded at a time; rows are about 200 bytes.
 ROUTED_ROWS = 2_000
-
-
-class RoutedOutlet:
-    """Where all intake of a process puts rows: one sender, one rule set in force."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        producer: AIOKafkaProducer,
-        keys: Keys,
-        metrics: Metrics,
-        on_fatal: Callable[[BaseException], None],
-    ) -> None:
-        self.keys = keys
-        self.metrics = metrics
-        self.partitions = settings.kafka.partitions
-        self.keep_payload = settings.privacy.keep_rejected_payload
-        self.routed = OrderedSender(producer, settings.topic("routed"), on_fatal)
-        self.rejected = OrderedSender(producer, settings.topic("rejected"), on_fatal)
-        self.router: EventRouter | None = None
-        self._rules_version = -1
-
-    def announce(self, rules: RulesRecord, delivery: Delivery) -> None:
-        """Route by a rule set from now on, and say so in every partition before its first row.
-
-        Detect switches at that record. An announcement repeats where a process starts; detect
-        takes only a higher version, so each partition switches once.
-        """
-        if rules.version <= self._rules_version:
-            return
-        self._rules_version = rules.version
-        rule_set = rule_set_from_document(rules.document)
-        self.router = EventRouter(rule_set, self.keys, self.partitions, compile_pattern)
-        value = encode_rules(rules)
-        for partition in range(self.partitions):
-            self.routed.put(partition, value, delivery)
-        self.metrics.rules_version.set(rules.version)
-        log.info("rule set in force", version=rules.version, revision=rules.revision)
 
 
 class IntakePartition(OpenPartition):
@@ -235,17 +188,19 @@ class SourcePartition(IntakePartition):
 
 
 class StatusPartition(IntakePartition):
-    """The way back: statuses of credentials and rule sets, as one more source."""
+    """The way back: statuses of credentials, as one more source."""
 
     def rows(
-        self, records: Sequence[ConsumerRecord], targets: dict[int, list[Row]], delivery: Delivery
+        self,
+        records: Sequence[ConsumerRecord],
+        targets: dict[int, list[Row]],
+        delivery: Delivery,  # noqa: ARG002 - nothing is rejected here
     ) -> None:
-        """Route statuses to their credential's partition, and rule sets to every partition."""
+        """Route statuses to their credential's partition."""
         for record in records:
             place = f"{record.topic}-{record.partition} offset {record.offset}"
             entry = decode_status(record.value or b"", place)
-            if isinstance(entry, RulesStatus):
-                self.outlet.announce(entry.record(), delivery)
+            if entry is None:
                 continue
             subject = credential_subject(entry.realm, entry.id)
             partition = self.outlet.keys.partition(AXIS_PRINCIPAL, subject, self.outlet.partitions)

@@ -45,7 +45,8 @@ _RIGHTS: Final[dict[str, _Rights]] = {
     "enforce": _Rights(
         "decides, keeps the ledger, calls the gateway",
         read=("findings", "control", "decisions", "credentials", "status"),
-        write=("decisions", "credentials", "status"),
+        # To `control` it writes where SIGHUP publishes the rule files.
+        write=("decisions", "credentials", "status", "control"),
         checks=True,
         groups=("enforce",),
         transactions=True,

@@ -18,6 +18,12 @@ from monitor.errors import InvariantError
 FORMAT_VERSION: Final = 1
 ENFORCER_KEY: Final = b"@enforcer"
 RULES_KEY: Final = b"@rules"
+#: Largest act: the ledger's answer holds all of it, in records of 2 MiB at most.
+ACT_BYTES: Final = 1_500_000
+#: The ledger's answers to an act that publishes rules; each entry names the act.
+RULES_ACTIVATED: Final = "rules_activated"
+RULES_UNCHANGED: Final = "rules_unchanged"
+RULES_REFUSED: Final = "rules_refused"
 
 #: How far the response to a finding has come.
 #: `held` is a finding too old to act on: the credential stays active.
@@ -95,9 +101,18 @@ class RulesInForce(msgspec.Struct, frozen=True, kw_only=True):
     published_ms: int
     by: str
 
+    def record(self) -> RulesRecord:
+        """Return what intake puts into the routed log."""
+        return RulesRecord(self.version, self.revision, self.document)
+
 
 class PublishRules(msgspec.Struct, frozen=True, kw_only=True):
-    """An act of `control`: put a rule set in force."""
+    """An act of `control`: put a rule set in force.
+
+    The ledger's answer names `act`, so that whoever asked can tell it from others; an act of an
+    earlier monitor has none. Where `after` is given, the set is to take the place of that version and
+    of no other. `back_to` is the version that a rollback goes back to.
+    """
 
     v: int = FORMAT_VERSION
     kind: Literal["publish_rules"] = "publish_rules"
@@ -107,6 +122,9 @@ class PublishRules(msgspec.Struct, frozen=True, kw_only=True):
     by: str
     at_ms: int
     reason: str
+    act: str = ""
+    after: int | None = None
+    back_to: int | None = None
 
 
 class CredentialStatusEntry(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="status"):
@@ -121,20 +139,10 @@ class CredentialStatusEntry(msgspec.Struct, frozen=True, kw_only=True, tag_field
     finding: str | None
 
 
-class RulesStatus(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="rules"):
-    """An entry of `status`: a rule set is in force."""
+class _FormerRules(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="rules"):
+    """An entry of `status` of earlier monitors: rule sets are read from `credentials` now."""
 
     v: int = FORMAT_VERSION
-    version: int
-    revision: str
-    document: dict[str, Any]
-
-    def record(self) -> RulesRecord:
-        """Return what intake puts into the routed log."""
-        return RulesRecord(self.version, self.revision, self.document)
-
-
-StatusEntry = CredentialStatusEntry | RulesStatus
 
 
 def encode(record: msgspec.Struct) -> bytes:
@@ -166,10 +174,13 @@ def decode_control(value: bytes, place: str) -> PublishRules:
     return act
 
 
-def decode_status(value: bytes, place: str) -> StatusEntry:
-    """Return an entry of `status`; raises InvariantError, with `place`, where it is not one."""
-    entry: StatusEntry = _decode(value, StatusEntry, place)
-    return entry
+def decode_status(value: bytes, place: str) -> CredentialStatusEntry | None:
+    """Return an entry of `status`; raises InvariantError, with `place`, where it is not one.
+
+    None stands for a rule set that an earlier monitor said there.
+    """
+    entry: CredentialStatusEntry | _FormerRules = _decode(value, CredentialStatusEntry | _FormerRules, place)
+    return None if isinstance(entry, _FormerRules) else entry
 
 
 def encode_decision(sequence: int, previous: str, kind: str, at_ms: int, details: dict[str, Any]) -> bytes:

@@ -488,11 +488,11 @@ def test_events_in_order_but_too_late_for_one_rule_do_not_wait_to_count_for_it(
 ) -> None:
     monkeypatch.setattr(batching, "FEW", 0)
     monkeypatch.setattr(plan, "FEW", 0)
-    short = rule("short", counted="route", timespan_ms=100, threshold=3)
+    short = rule("short", counted="route", timespan_ms=100, threshold=4)
     long = rule("long", timespan_ms=10_000, threshold=9)
-    feed = Feed(short, long, lateness_ms=0)
-    for number in range(3):
-        feed.event(NOW + number, route=f"/{number}", append_ms=NOW + 5_000)
-    assert not feed.event(NOW + 4, route="/3", append_ms=NOW + 5_000).findings
-    assert [one["rule"]["id"] for at in range(4) for one in feed.event(NOW + 5_000 + at).findings] == []
-    assert [one["rule"]["id"] for one in feed.event(NOW + 5_010).findings] == ["long"]
+    feed = Feed(short, long, lateness_ms=30)
+    for number, age_ms in enumerate((135, 134, 133, 50, 49, 48)):
+        assert not feed.event(NOW - age_ms, route=f"/{number}", append_ms=NOW).findings
+    assert [one["rule"]["id"] for one in feed.event(NOW - 47, route="/6", append_ms=NOW).findings] == [
+        "short"
+    ]

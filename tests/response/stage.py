@@ -117,7 +117,7 @@ async def send(
     settings: Settings, topic: str, *values: bytes | Mapping[str, Any], key: bytes | None = None
 ) -> None:
     """Write records to partition 0 of one of our topics; a mapping as JSON."""
-    producer = AIOKafkaProducer(**aiokafka_options(settings.kafka), acks="all")
+    producer = AIOKafkaProducer(**aiokafka_options(settings.kafka), acks="all", max_request_size=2 << 20)
     await producer.start()
     try:
         for value in values:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from monitor.core.rules import Match, Rule, RuleSet, rule_set_document
 from monitor.errors import InvariantError
 from monitor.response.ledger import Ledger
 from monitor.response.role import FindingsPartition
@@ -24,7 +23,6 @@ from tests.response.stage import (
     now_ms,
     observation,
     records,
-    send,
     until,
     webhook,
 )
@@ -276,83 +274,3 @@ async def test_a_group_ahead_of_the_ledger_stops(install: Install):
         await enforcer.stop()
         with pytest.raises(InvariantError, match="would be left out"):
             await FindingsPartition(FINDINGS, 5, enforcer).open()
-
-
-# Rule sets
-
-
-def rule_set(threshold: int = 5, pattern: str = "^/a") -> RuleSet:
-    """Return a set of one rule."""
-    match = Match("route", "re", pattern)
-    return RuleSet((Rule("r-1", "Many", "event_count", match, ("principal",), 60_000, threshold),))
-
-
-def publish(rules: RuleSet, **changes: Any) -> dict[str, Any]:
-    """Return an act that puts a rule set in force."""
-    return {
-        "v": 1,
-        "kind": "publish_rules",
-        "revision": rules.revision,
-        "document": rule_set_document(rules),
-        "text": {"a.yml": "title: Many"},
-        "by": "somebody",
-        "at_ms": now_ms(),
-        "reason": "a test",
-        **changes,
-    }
-
-
-async def rules_said(cast: Cast) -> list[tuple[int, str]]:
-    """Return (version, revision) of each rule set that detect was told of."""
-    said = await entries(cast.settings, "status")
-    return [(e["version"], e["revision"]) for e in said if e["kind"] == "rules"]
-
-
-async def test_a_rule_set_comes_into_force_once(install: Install):
-    """The same revision again does nothing, also after a take-over; another one is the next version."""
-    cast = install()
-    first, second = rule_set(5), rule_set(6)
-    async with cast.enforcer():
-        await send(cast.settings, "control", publish(first), publish(first))
-        await until(lambda: decisions(cast.settings, "rules_activated"))
-    async with cast.enforcer():
-        await send(cast.settings, "control", publish(first), publish(second))
-
-        async def both() -> bool:
-            return (2, second.revision) in await rules_said(cast)
-
-        await until(both)
-    activated = await decisions(cast.settings)
-    assert [(e["kind"], e["version"], e["revision"], e["rules"]) for e in activated] == [
-        ("rules_activated", 1, first.revision, ["r-1"]),
-        ("rules_activated", 2, second.revision, ["r-1"]),
-    ]
-    # The first was said at its activation and again by the second enforcer.
-    assert await rules_said(cast) == [(1, first.revision), (1, first.revision), (2, second.revision)]
-
-
-@pytest.mark.parametrize(
-    "act",
-    [
-        b"not json",
-        publish(rule_set(), document={"version": 9, "rules": []}),
-        publish(rule_set(), document={"version": 1}),
-        publish(rule_set(pattern="(?=lookahead)")),
-    ],
-)
-async def test_an_act_that_cannot_be_done_is_refused_and_stops_nothing(install: Install, act: Any):
-    """It stands in the ledger as refused; the set before stays, and the next one is taken."""
-    cast = install()
-    good = rule_set()
-    async with cast.enforcer() as enforcer:
-        await send(cast.settings, "control", act)
-        await until(lambda: decisions(cast.settings, "rules_refused"))
-        await enforcer.apply_findings(await found(cast.settings, finding(1)))
-        await send(cast.settings, "control", publish(good))
-        await until(lambda: decisions(cast.settings, "rules_activated"))
-    assert await kinds(cast) == ["rules_refused", "requested", "accepted", "rules_activated"]
-    assert cast.fatal == []
-    async with cast.enforcer():
-        pass  # what was refused is not read again
-    assert len(await decisions(cast.settings, "rules_refused")) == 1
-    assert (await rules_said(cast))[0] == (1, good.revision)
