@@ -21,11 +21,14 @@ class CounterHistory:
     """The past of one counter; all times are append times (ms).
 
     `born` is the version of the rule set since which it is kept without a break. Events before
-    `floor_ms` were already too late under an earlier rule set.
+    `floor_ms` were already too late under an earlier rule set. Until `meant_ms` it counted by other
+    allow-lists than now.
     """
 
     born: int
     floor_ms: int
+    meaning: str
+    meant_ms: int
     timespans: Steps
     capacity: Steps
 
@@ -33,7 +36,8 @@ class CounterHistory:
     def begun(cls, rules: Sequence[Rule], version: int, activated_ms: int) -> CounterHistory:
         """Return the history of a counter that is new with a rule set."""
         longest, capacity = _sizes(rules)
-        return cls(version, NEVER, [[longest, activated_ms]], [[capacity, activated_ms]])
+        meaning = rules[0].meaning
+        return cls(version, NEVER, meaning, NEVER, [[longest, activated_ms]], [[capacity, activated_ms]])
 
     def following(self, rules: Sequence[Rule], horizon_ms: int, activated_ms: int) -> CounterHistory:
         """Return the history after a change of the rules that look at it.
@@ -41,20 +45,24 @@ class CounterHistory:
         `horizon_ms` is how far behind append time its events could be until now.
         """
         longest, capacity = _sizes(rules)
+        meaning = rules[0].meaning
         return CounterHistory(
             self.born,
             max(self.floor_ms, activated_ms - horizon_ms),
+            meaning,
+            self.meant_ms if meaning == self.meaning else activated_ms,
             _extended(self.timespans, longest, activated_ms),
             _extended(self.capacity, capacity, activated_ms),
         )
 
     def complete_ms(self, rule: Rule) -> int:
         """Return since when what a rule looks at has missed nothing."""
-        return max(_since(self.timespans, rule.timespan_ms), _since(self.capacity, rule.threshold))
+        sizes = _since(self.timespans, rule.timespan_ms), _since(self.capacity, rule.threshold)
+        return max(*sizes, self.meant_ms)
 
     def snapshot(self) -> list[Any]:
         """Return a plain form: the arguments of this class."""
-        return [self.born, self.floor_ms, self.timespans, self.capacity]
+        return [self.born, self.floor_ms, self.meaning, self.meant_ms, self.timespans, self.capacity]
 
 
 def _sizes(rules: Sequence[Rule]) -> tuple[int, int]:

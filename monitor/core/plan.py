@@ -261,7 +261,8 @@ class Plan:
         elif version == _FORMAT_BEFORE:
             # The floor and the timespans were those of all counters together.
             floor_ms, longest, born, capacity = history
-            plain_history = {key: [born[key], floor_ms, longest, capacity[key]] for key in born}
+            # and what a window counted was its key.
+            plain_history = {key: [born[key], floor_ms, key, NEVER, longest, capacity[key]] for key in born}
         else:
             msg = (
                 f"rule set snapshot of version {version!r}: this monitor reads"
@@ -287,6 +288,9 @@ class Plan:
         return self._history[key].following(rules, self.counters[key].horizon_ms, activated_ms)
 
     def _counter(self, key: str, rules: Sequence[Rule]) -> Counter:
+        if any(rule.meaning != rules[0].meaning for rule in rules):
+            msg = "rules that count different events share a window"
+            raise ValueError(msg)
         past = self._history[key]
         spans = []
         for timespan in sorted({rule.timespan_ms for rule in rules}):

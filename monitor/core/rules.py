@@ -107,6 +107,8 @@ class Rule:
     runbook: str = ""
     revision: str = field(default="", compare=False)
     aliases: tuple[Base, ...] = ()
+    #: The `window_key` that it would have without allow-lists, where it has some.
+    unfiltered_key: str = ""
 
     @property
     def axis(self) -> str:
@@ -120,7 +122,12 @@ class Rule:
 
     @property
     def window_key(self) -> str:
-        """What the rule counts, whatever its threshold and timespan: rules share the window."""
+        """What the rule counts, whatever its threshold, timespan and allow-lists: rules share the window."""
+        return self.unfiltered_key or self.meaning
+
+    @property
+    def meaning(self) -> str:
+        """What the rule counts, with its allow-lists; equal in all rules that share a window."""
         if not self.aliases:
             return _digest([self.kind, self.counted, list(self.group_by), condition_document(self.condition)])
         return _digest([self.kind, [_base_document(base) for base in self.aliases]])
@@ -169,7 +176,7 @@ def rule_revision(rule: Rule) -> str:
     return _digest(
         [
             rule.id,
-            rule.window_key,
+            rule.meaning,
             rule.timespan_ms,
             rule.threshold,
             rule.action,

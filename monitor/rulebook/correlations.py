@@ -89,16 +89,18 @@ def read_rule(
     document: Document,
     sigma: SigmaCorrelationRule,
     conditions: Mapping[str, Condition | None],
+    unfiltered: Mapping[str, Condition | None],
     faults: list[Fault],
     *,
     sound: bool,
 ) -> Rule | None:
     """Return the rule of a correlation, or None with its faults added.
 
-    `sound` is False where the document has other faults already. `conditions` holds each base rule's condition by its name and by its id; None stands for a
-    base rule that has faults of its own.
+    `sound` is False where the document has other faults already. `conditions` holds each base rule's
+    condition by its name and by its id, and `unfiltered` the same without allow-lists; None stands
+    for a base rule that has faults of its own.
     """
-    reading = _Reading(document, sigma, conditions)
+    reading = _Reading(document, sigma, conditions, unfiltered)
     rule = reading.rule(sound=sound)
     faults += reading.faults
     return None if reading.faults else rule
@@ -112,10 +114,12 @@ class _Reading:
         document: Document,
         sigma: SigmaCorrelationRule,
         conditions: Mapping[str, Condition | None],
+        unfiltered: Mapping[str, Condition | None],
     ) -> None:
         self.document = document
         self.sigma = sigma
         self.conditions = conditions
+        self.unfiltered = unfiltered
         self.faults: list[Fault] = []
 
     def rule(self, *, sound: bool) -> Rule | None:
@@ -127,27 +131,19 @@ class _Reading:
         timespan_ms = self.part(("correlation", "timespan"), self.timespan_ms)
         threshold = self.part(("correlation", "condition"), self.threshold)
         counted = self.part(("correlation", "condition", "field"), lambda: self.counted(kind, names, aliases))
-        bases = self.bases(names, aliases, group_by or (), counted)
+        bases = self.bases(names, aliases, group_by or (), counted, self.conditions)
         if kind is not None and group_by and counted:
             self.part(("correlation", "condition", "field"), lambda: _check_counted(kind, bases))
         action, mode, ttl_ms = self.response(bases[0].group_by if bases else ())
         if not sound or self.faults or not bases or any(self.conditions.get(name) is None for name in names):
             return None
-        if len(bases) == 1:
-            ((condition, group_by, counted), bases) = (_parts(bases[0]), [])
-        else:
-            condition = AnyOf(tuple(base.condition for base in bases))
-            group_by = (bases[0].group_by[0], *group_by[1:])
         sigma = self.sigma
         rule = Rule(
             id=str(sigma.id),
             title=sigma.title,
             kind=kind,
-            condition=condition,
-            group_by=group_by,
             timespan_ms=timespan_ms,
             threshold=threshold,
-            counted=counted,
             level=sigma.level.name.lower() if sigma.level is not None else "medium",
             action=action,
             mode=mode,
@@ -155,8 +151,11 @@ class _Reading:
             description=(sigma.description or "").strip(),
             falsepositives=tuple(str(entry) for entry in sigma.falsepositives),
             runbook=self.document.value.get("runbook", ""),
-            aliases=tuple(bases),
+            **_counting(bases, group_by, counted),
         )
+        plain = self.bases(names, aliases, group_by, counted, self.unfiltered)
+        if plain != bases:
+            rule = replace(rule, unfiltered_key=replace(rule, **_counting(plain, group_by, counted)).meaning)
         return replace(rule, revision=rule_revision(rule))
 
     def part(self, path: tuple[str | int, ...], read: Callable[[], Any]) -> Any:
@@ -231,14 +230,19 @@ class _Reading:
         return tuple(fields)
 
     def bases(
-        self, names: Sequence[str], aliases: Aliases, group_by: tuple[str, ...], counted: str | None
+        self,
+        names: Sequence[str],
+        aliases: Aliases,
+        group_by: tuple[str, ...],
+        counted: str | None,
+        of: Mapping[str, Condition | None],
     ) -> list[Base]:
         """Return what each base rule means; those that mean the same are one."""
         by_meaning: dict[tuple[tuple[str, ...], str | None], list[Condition]] = {}
         for name in names:
             field = None if counted is None else _meant([counted], name, aliases)[0]
             conditions = by_meaning.setdefault((_meant(group_by, name, aliases), field), [])
-            condition = self.conditions.get(name)
+            condition = of.get(name)
             if condition is not None and condition not in conditions:
                 conditions.append(condition)
         return [
@@ -345,8 +349,22 @@ def _check_counted(kind: RuleKind, bases: Sequence[Base]) -> None:
             )
 
 
-def _parts(base: Base) -> tuple[Condition, tuple[str, ...], str | None]:
-    return base.condition, base.group_by, base.counted
+def _counting(bases: Sequence[Base], group_by: tuple[str, ...], counted: str | None) -> dict[str, Any]:
+    """Return the parts of a rule that say what it counts."""
+    first = bases[0]
+    if len(bases) == 1:
+        return {
+            "condition": first.condition,
+            "group_by": first.group_by,
+            "counted": first.counted,
+            "aliases": (),
+        }
+    return {
+        "condition": AnyOf(tuple(base.condition for base in bases)),
+        "group_by": (first.group_by[0], *group_by[1:]),
+        "counted": counted,
+        "aliases": tuple(bases),
+    }
 
 
 _RESPONSE_REMEDY: Final = "response: {action: alert|suspend|revoke, mode: enforce|shadow, ttl: 24h}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sigma.collection import SigmaCollection
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from monitor.core.rules import Condition
+    from monitor.core.rules import Condition, Rule
     from monitor.rulebook.documents import Document
 
 #: What every rule is about; each Sigma document of ours says so.
@@ -90,11 +90,12 @@ def load_rules(paths: Sequence[Path | str], directory: Path | None = None) -> Lo
     classes = {} if directory is None else load_classes(directory, faults)
     _check_identities(entries, faults)
     filters = _filters(entries, faults)
-    conditions = _conditions(entries, filters, faults)
+    unfiltered = _conditions(entries, faults)
+    conditions = _with_filters(entries, filters, unfiltered)
     rules = []
     for entry in entries:
         if isinstance(entry.sigma, SigmaCorrelationRule):
-            rule = read_rule(entry.document, entry.sigma, conditions, faults, sound=entry.sound)
+            rule = read_rule(entry.document, entry.sigma, conditions, unfiltered, faults, sound=entry.sound)
             if rule is not None:
                 rules.append(rule)
     if not rules and not faults:
@@ -103,7 +104,7 @@ def load_rules(paths: Sequence[Path | str], directory: Path | None = None) -> Lo
     if faults:
         raise ConfigurationError("the rules cannot be used", sorted(faults, key=_position))
     allow_lists = tuple(found.about for found in filters)
-    return LoadedRules(RuleSet(tuple(rules), allow_lists, classes), texts)
+    return LoadedRules(RuleSet(tuple(_apart(rules)), allow_lists, classes), texts)
 
 
 def _position(fault: Fault) -> tuple[str, int]:
@@ -268,10 +269,34 @@ def _references(entry: _Entry) -> list[str]:
     return [value for key in ("name", "id") if isinstance(value := document.get(key), str)]
 
 
-def _conditions(
-    entries: list[_Entry], filters: list[Filter], faults: list[Fault]
+def _apart(rules: list[Rule]) -> list[Rule]:
+    """Return the rules, those apart that count the same but for their allow-lists: each has its window."""
+    meanings: dict[str, set[str]] = {}
+    for rule in rules:
+        meanings.setdefault(rule.window_key, set()).add(rule.meaning)
+    return [
+        replace(rule, unfiltered_key="") if len(meanings[rule.window_key]) > 1 else rule for rule in rules
+    ]
+
+
+def _with_filters(
+    entries: list[_Entry], filters: list[Filter], unfiltered: dict[str, Condition | None]
 ) -> dict[str, Condition | None]:
-    """Return each base rule's condition, filters included, by its name and id; None where it has faults."""
+    """Return the conditions with the filters that apply to each base rule."""
+    conditions = dict(unfiltered)
+    for entry in entries:
+        names = _references(entry) if "detection" in entry.document.value else []
+        for name in names:
+            condition = conditions[name]
+            for allowed in filters:
+                if condition is not None:
+                    condition = allowed.on(names, condition)
+            conditions[name] = condition
+    return conditions
+
+
+def _conditions(entries: list[_Entry], faults: list[Fault]) -> dict[str, Condition | None]:
+    """Return each base rule's condition by its name and id; None where it has faults."""
     conditions: dict[str, Condition | None] = {}
     for entry in entries:
         if "detection" not in entry.document.value:
@@ -279,9 +304,6 @@ def _conditions(
         sigma = entry.sigma
         sound = entry.sound and isinstance(sigma, SigmaRule)
         condition = _condition(entry.document, sigma, faults) if sound else None
-        for allowed in filters:
-            if condition is not None:
-                condition = allowed.on(_references(entry), condition)
         for key in _references(entry):
             conditions[key] = condition
     return conditions

@@ -496,3 +496,17 @@ def test_events_in_order_but_too_late_for_one_rule_do_not_wait_to_count_for_it(
     assert [one["rule"]["id"] for one in feed.event(NOW - 47, route="/6", append_ms=NOW).findings] == [
         "short"
     ]
+
+
+def test_a_rule_set_snapshot_of_the_version_before_is_read() -> None:
+    counting = rule(timespan_ms=1000, threshold=3)
+    detector = new_detector([counting], at_ms=NOW)
+    _, version, revision, document, _ = detector.snapshot_rules()
+    before = [1, version, revision, document, NOW - 5_000, [[1000, NOW - 900]], {counting.window_key: 1}]
+    detector.restore_rules([*before, {counting.window_key: [[3, NOW - 800]]}], -1)
+    feed = Feed(counting)
+    feed.detector = detector
+    assert feed.event(NOW - 5_001, append_ms=NOW).counters["too_late"] == 1
+    found = [one for at in range(3) for one in feed.event(NOW + 199 + at).findings]
+    assert [one["warming"] for one in found] == [False]
+    assert detector.snapshot_rules()[4][counting.window_key][:2] == [1, NOW - 5_000]

@@ -10,7 +10,8 @@ import pytest
 from monitor.core.conditions import matches
 from monitor.core.rules import AllowList, rule_set_document, rule_set_from_document
 from monitor.rulebook import compile_pattern
-from tests.core.samples import event
+from tests.core.samples import event, rules_record
+from tests.core.test_detector import NOW, Feed
 from tests.rulebook.sigma_texts import EXPORT, READ, correlation, faults_of, load, load_one
 
 if TYPE_CHECKING:
@@ -104,3 +105,24 @@ def test_each_fault_of_a_filter_is_clear(tmp_path: Path, change: tuple[str, str]
     (fault,) = faults_of(tmp_path, READ, correlation(), ALLOW.replace(*change))
     assert "'The nightly synchronisation is known' " in fault
     assert expected in fault
+
+
+def test_windows_outlive_a_change_of_allow_lists_and_say_that_they_are_warming(tmp_path: Path):
+    plain = load_one(tmp_path, READ, correlation())
+    allowed = load_one(tmp_path, READ, correlation(), ALLOW)
+    assert allowed.window_key == plain.window_key
+    assert allowed.revision != plain.revision
+    feed = Feed(plain, at_ms=NOW - 3_600_000)
+    for number in range(48):
+        feed.event(NOW + number, patients=[(f"p{number}", None)])
+    feed.detector.activate(rules_record([allowed], 2), NOW + 100)
+    feed.event(NOW + 101, patients=[("p48", None)])
+    feed.event(NOW + 102, principal="sync-1", patients=[("p48", None)])
+    (found,) = feed.event(NOW + 103, patients=[("p49", None)]).findings
+    assert (found["subject"], found["warming"]) == ("gw/p", True)
+
+
+def test_base_rules_that_differ_by_an_allow_list_only_have_windows_of_their_own(tmp_path: Path):
+    twin = READ.replace("A read", "A twin").replace("2e11", "2e99").replace("name: read", "name: twin")
+    rules = load(tmp_path, READ, twin, correlation(), correlation("3", "Other", rules="[twin]"), ALLOW).rules
+    assert len({rule.window_key for rule in rules}) == 2
