@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,9 +16,7 @@ class LazyGroup(click.Group):
 
     def __init__(self, *arguments: Any, modules: Mapping[str, tuple[str, str]], **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._modules = {
-            name: entry for name, entry in modules.items() if find_spec(f"monitor.cli.{entry[0]}") is not None
-        }
+        self._modules = modules
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
         """Return the names of all commands, in the order in which they were given."""

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 #: A path that begins so names a folder of rules that comes with the monitor.
 PACK_PREFIX: Final = "pack:"
-_PACKS: Final = Path(__file__).parent / "packs"
+#: The folder of the packs.
+PACKS: Final = Path(__file__).parent / "packs"
 _SUFFIXES: Final = frozenset({".yml", ".yaml"})
 #: What stands before the suffix of a file that tests rules.
 TEST_INFIX: Final = ".test"
@@ -112,9 +113,9 @@ def _files(paths: Sequence[Path | str], faults: list[Fault]) -> list[tuple[str, 
         label = str(given)
         path = Path(given)
         if label.startswith(PACK_PREFIX):
-            path = _PACKS / label.removeprefix(PACK_PREFIX)
-            if path.parent != _PACKS or not path.is_dir():
-                packs = ", ".join(f"{PACK_PREFIX}{pack.name}" for pack in sorted(_PACKS.iterdir()))
+            path = PACKS / label.removeprefix(PACK_PREFIX)
+            if path.parent != PACKS or not path.is_dir():
+                packs = ", ".join(f"{PACK_PREFIX}{pack.name}" for pack in sorted(PACKS.iterdir()))
                 faults.append(Fault(label, "no such pack", f"there is: {packs}"))
                 continue
         if path.is_file():

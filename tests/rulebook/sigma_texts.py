@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 READ = """\
 title: A read
-id: 3c1d0a0c-2f5e-4f0a-8b8f-5a7c0a7d2e11
+id: 3c1d0aaa-2f5e-4f0a-8b8f-5a7c0a7d2e11
 name: read
 logsource: {product: access-monitor, category: api_access}
 detection:
@@ -25,7 +25,7 @@ detection:
 """
 EXPORT = """\
 title: An export
-id: 3c1d0a0c-2f5e-4f0a-8b8f-5a7c0a7d2e12
+id: 3c1d0aaa-2f5e-4f0a-8b8f-5a7c0a7d2e12
 name: export
 logsource: {product: access-monitor, category: api_access}
 detection:
@@ -44,7 +44,7 @@ def correlation(number: str = "2", title: str = "Many", **parts: str) -> str:
         "condition": "{field: patient, gte: 50}",
     } | {key.replace("_", "-"): value for key, value in parts.items()}
     lines = "".join(f"  {key}: {value}\n" for key, value in body.items())
-    return f"title: {title}\nid: 5e5a3d3e-6f0b-4d6a-9c55-1f0e6b8a7c0{number}\ncorrelation:\n{lines}"
+    return f"title: {title}\nid: 5e5a3daa-6f0b-4d6a-9c55-1f0e6b8a7c0{number}\ncorrelation:\n{lines}"
 
 
 def load(folder: Path, *documents: str) -> RuleSet:

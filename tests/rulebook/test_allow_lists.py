@@ -77,7 +77,7 @@ def test_it_applies_to_the_base_rules_that_it_names(tmp_path: Path):
     by_name = {rule.title: rule.condition for rule in load(tmp_path, *texts, ALLOW).rules}
     assert by_name["Other"] == plain["Other"]
     assert by_name["Many"] != plain["Many"]
-    by_id = ALLOW.replace("[read]", "[3c1d0a0c-2f5e-4f0a-8b8f-5a7c0a7d2e12]")
+    by_id = ALLOW.replace("[read]", "[3c1d0aaa-2f5e-4f0a-8b8f-5a7c0a7d2e12]")
     assert load(tmp_path, *texts, by_id).rules[0].condition == plain["Many"]
     everywhere = load(tmp_path, *texts, ALLOW.replace("[read]", "any"))
     assert all(rule.condition != plain[rule.title] for rule in everywhere.rules)

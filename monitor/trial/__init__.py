@@ -1,0 +1,1 @@
+"""Offline: rules tried on history, tuned to it, and tested by cases."""
