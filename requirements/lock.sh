@@ -15,3 +15,4 @@ compile --extra demo --constraint requirements/runtime.txt --output-file require
 # pip-tools needs pip and setuptools, which pip-compile leaves out unless asked.
 compile --extra demo --extra dev --constraint requirements/build.txt --constraint requirements/demo.txt \
   --allow-unsafe --output-file requirements/dev.txt pyproject.toml
+compile --output-file requirements/sigma.txt requirements/sigma.in

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from rich.table import Table
 from rich.text import Text
 
+from monitor.core.sentences import duration
 from monitor.demo.stack import ATTACKER, PARTNERS
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _figures(report: Report) -> Table:
         rows += [
             (
                 "Limit of the rule",
-                f"{exposed.threshold} patients in {exposed.timespan_seconds // 60} minutes",
+                f"{exposed.threshold} patients in {duration(exposed.timespan_seconds * 1000)}",
             ),
             ("", ""),
             ("From the request that reached it", ""),

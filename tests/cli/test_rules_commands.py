@@ -88,9 +88,9 @@ def test_each_has_help(name: str):
 
 
 def test_a_group_is_lazy():
-    group = LazyGroup("x", modules={"check": ("rules_check", "Checks."), "gone": ("no_such_module", "…")})
+    group = LazyGroup("x", modules={"check": ("rules_check", "Checks."), "other": ("no_such_module", "…")})
     context = click.Context(group)
-    assert group.list_commands(context) == ["check"]
+    assert group.list_commands(context) == ["check", "other"]
     assert group.get_command(context, "gone") is None
     found = group.get_command(context, "check")
     assert found is not None

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.error import HTTPError, URLError
 
@@ -23,7 +24,6 @@ from tests.rig.configuration import settings_for, write_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from aiokafka.structs import ConsumerRecord
 
@@ -33,13 +33,14 @@ DEADLINE_SECONDS: Final = 60.0
 
 
 class Stack:
-    """One installation on one broker, with a source ``gate`` and the default rule pack."""
+    """One installation on one broker, with a source ``gate`` and four rules of its own."""
 
     def __init__(self, folder: Path, *, broker: str, bootstrap: str, prefix: str, **sections: Any) -> None:
         # A worker that is killed must be missed within the test: the shortest session each broker allows.
         session = 6 if broker == "cluster" else 2
         kafka = {"session_timeout_seconds": session, **sections.pop("kafka", {})}
         sections.setdefault("response", {"mode": "enforce"})
+        sections.setdefault("rules", {"paths": [str(Path(__file__).with_name("rules.yml"))]})
         sections.setdefault("observe", {"listen": "127.0.0.1:0", "log_format": "json"})
         shared: dict[str, Any] = {"broker": broker, "bootstrap": bootstrap, "prefix": prefix}
         self.folder = folder

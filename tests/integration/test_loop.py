@@ -11,7 +11,7 @@ from tests.integration.stack import wait_for
 if TYPE_CHECKING:
     from tests.integration.stack import Stack
 
-LIMIT = 50  # different patients in 10 minutes, in the default pack
+LIMIT = 50  # different patients in 10 minutes, see rules.yml
 
 
 def event(principal: str | None, patient: int, **fields: Any) -> dict[str, Any]:
