@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from monitor.core.counting import patients_read, slack_of
-from monitor.core.events import AXIS_PRINCIPAL, EVENT_ID, PATIENTS, RECORDS, TIME
+from monitor.core.events import AXIS_PRINCIPAL, EVENT_ID, PATIENTS, RECORDS, TENANT, TIME
 from monitor.core.incident import PatientHistory
 from monitor.core.plan import FEW
 from monitor.core.windows import SumWindow
@@ -38,7 +38,9 @@ def waits(subject: Subject, row: Row, place: Place, plan: Plan) -> bool:
         return False
     axis_plan = plan.axes[subject.axis]
     waiting = subject.waiting
-    added = axis_plan.spare + (len(patients) or 1)
+    added = len(patients) or 1
+    if added > 1 or (patients and axis_plan.counts_tenants and patients[0][1] != row[TENANT]):
+        added += 1  # the event's own practice, beside those of its patients
     records = row[RECORDS] or 0
     if (
         added >= subject.credit
@@ -48,7 +50,10 @@ def waits(subject: Subject, row: Row, place: Place, plan: Plan) -> bool:
         or (waiting and append_ms > waiting[0][0] + axis_plan.shortest_keep_ms)
     ):
         return False
-    waiting.append((time_ms, place, row))
+    mask = axis_plan.mask(row)
+    if mask & axis_plan.touchy_mask:
+        return False
+    waiting.append((time_ms, place, row, mask))
     subject.credit -= added
     if records > 0:
         subject.sum_credit -= records
@@ -65,7 +70,7 @@ def settle(subject: Subject, plan: Plan) -> None:
     ]
     read = []
     if subject.axis == AXIS_PRINCIPAL:
-        read = [(time_ms, pairs) for time_ms, _, row in subject.waiting if (pairs := patients_read(row))]
+        read = [(time_ms, pairs) for time_ms, _, row, _ in subject.waiting if (pairs := patients_read(row))]
     # Everything that may raise is done.
     subject.waiting = []
     if read:
@@ -92,8 +97,7 @@ def _by_counter(
     """Return for each counter the (time, row) pairs that move it, and the append time of the first."""
     found: dict[str, tuple[Counter, int, list[tuple[int, Row]]]] = {}
     lists_by_mask: dict[int, list[list[tuple[int, Row]]]] = {}
-    for time_ms, place, row in subject.waiting:
-        mask = axis_plan.mask(row)
+    for time_ms, place, row, mask in subject.waiting:
         lists = lists_by_mask.get(mask)
         if lists is None:
             lists = lists_by_mask[mask] = [
@@ -113,7 +117,7 @@ def let_wait(subject: Subject, plan: Plan, axis_plan: AxisPlan) -> None:
         subject.credit = 0
         return
     for (window_key, _, straggler_ms), series in subject.series.items():
-        if straggler_ms:
+        if straggler_ms or window_key in axis_plan.touchy:
             continue
         slack = series.slack
         if slack < FEW:

@@ -55,6 +55,14 @@ _NUMBERS: Final[dict[str, Callable[[int, int], bool]]] = {
 }
 _CACHED_ADDRESSES: Final = 65_536
 _COLUMNS: Final = {**COLUMN, EVENT_TIME: TIME}
+#: With more comparisons than this, what a row meets is looked up by what was compared.
+_FEW_LEAVES: Final = 4
+_REMEMBERED: Final = 4_096
+#: Columns that hold few different values.
+_REPEATED: Final = frozenset(
+    COLUMN[name]
+    for name in ("realm", "principal_kind", "principal_class", "method", "route", "status", "gateway")
+)
 
 
 def compile_conditions(
@@ -69,14 +77,27 @@ def compile_conditions(
         f"({1 << position} if {writer.expression(condition)} else 0)"
         for position, condition in enumerate(conditions)
     ]
-    lines = [
-        "def select(row):",
-        *(f"    c{column} = row[{column}]" for column in sorted(writer.columns)),
-        f"    return {' | '.join(terms) or '0'}",
-    ]
+    columns = [f"    c{column} = row[{column}]" for column in sorted(writer.columns)]
+    lines = ["def direct(row):", *columns, f"    return {' | '.join(terms) or '0'}"]
+    if len(writer.leaves) > _FEW_LEAVES:
+        # What a row meets hangs on few different values: the answer for them is remembered.
+        lines += [
+            "def select(row):",
+            *columns,
+            f"    if {' or '.join(writer.unsure) or 'False'}: return direct(row)",
+            "    try:",
+            f"        key = ({', '.join(writer.key)},)",
+            "        found = remembered.get(key)",
+            "    except TypeError: return direct(row)",
+            "    if found is None:",
+            f"        if len(remembered) > {_REMEMBERED}: remembered.clear()",
+            "        found = remembered[key] = direct(row)",
+            "    return found",
+        ]
+        writer.names["remembered"] = {}
     # Texts of rules never enter the source: they are constants of its namespace.
     exec(compile("\n".join(lines), "<conditions>", "exec"), writer.names)  # noqa: S102
-    select: Callable[[Row], int] = writer.names["select"]
+    select: Callable[[Row], int] = writer.names.get("select") or writer.names["direct"]
     return select
 
 
@@ -152,6 +173,11 @@ class _Writer:
         self._compile_pattern = compile_pattern
         self.columns: set[int] = set()
         self.names: dict[str, Any] = {"any_value": _any_value, "field_values": field_values}
+        #: All comparisons, and the values that decide all of them.
+        self.leaves: dict[Match, str] = {}
+        self.key: dict[str, None] = {}
+        #: Where it is true, a value that equals another one is perhaps not the same: 200.0 is not 200.
+        self.unsure: dict[str, None] = {}
 
     def expression(self, condition: Condition) -> str:
         match condition:
@@ -174,6 +200,19 @@ class _Writer:
         return name
 
     def _match(self, match: Match) -> str:
+        leaf = self.leaves.get(match)
+        if leaf is None:
+            leaf = self.leaves[match] = self._leaf(match)
+            column = _COLUMNS.get(match.field)
+            if match.operator != "exists" and column in _REPEATED:
+                self.key[f"c{column}"] = None
+                if type(match.value) is int:
+                    self.unsure[f"c{column}.__class__ is not int"] = None
+            else:
+                self.key[leaf] = None
+        return leaf
+
+    def _leaf(self, match: Match) -> str:
         if match.field in MULTI_VALUED:
             field = self._constant(match.field)
             if match.operator == "exists":

@@ -260,7 +260,7 @@ class Detector:
         except Exception:  # noqa: BLE001 - one of them is malformed: one by one, the others count
             waiting, subject.waiting = subject.waiting, []
             subject.latest_ms, subject.credit = NEVER, 0
-            for _, place, row in waiting:
+            for _, place, row, _ in waiting:
                 try:
                     self._judge(subject, row, place)
                 except Exception as error:  # noqa: BLE001 - see apply

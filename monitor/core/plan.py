@@ -115,6 +115,7 @@ class AxisPlan:
         "_conditions",
         "_counters",
         "batch_readers",
+        "counts_tenants",
         "floor_ms",
         "horizon_ms",
         "keep_ms",
@@ -123,7 +124,8 @@ class AxisPlan:
         "mask",
         "shortest_horizon_ms",
         "shortest_keep_ms",
-        "spare",
+        "touchy",
+        "touchy_mask",
         "waits",
     )
 
@@ -149,18 +151,27 @@ class AxisPlan:
         self.shortest_horizon_ms = min((counter.horizon_ms for counter in of), default=self.horizon_ms)
         self.shortest_keep_ms = min((counter.keep_ms for counter in of), default=self.keep_ms)
         self.floor_ms = max((counter.floor_ms for counter in of), default=NEVER)
-        sums = [counter.least for counter in of if counter.kind == "value_sum"]
-        self.least_sum = min(sums, default=LARGEST_AMOUNT)
-        self.least = min(
-            (counter.least for counter in of if counter.kind != "value_sum"), default=LARGEST_AMOUNT
+        several = {counter.window_key for counter, bases in counters if len(bases) > 1}
+        #: Counters that a few events fill, or that one event moves in several ways: what moves them
+        #: does not wait.
+        self.touchy = frozenset(
+            counter.window_key for counter in of if counter.least <= FEW or counter.window_key in several
         )
-        if any(len(bases) > 1 for _, bases in counters):
-            self.least = 0  # an event may add several times, by its aliases
-        #: A few events are counted faster one by one.
-        self.waits = self.least > FEW
-        #: An event adds to a count at most as many as it names patients, at least one, and this many more.
-        self.spare = int(
-            any("tenant" in (*base.group_by, base.counted) for _, bases in counters for base in bases)
+        self.touchy_mask = sum(
+            1 << bit
+            for bit, condition in enumerate(self._conditions)
+            if any(
+                counter.window_key in self.touchy and any(base.condition == condition for base in bases)
+                for counter, bases in counters
+            )
+        )
+        calm = [counter for counter in of if counter.window_key not in self.touchy]
+        self.least_sum = min((c.least for c in calm if c.kind == "value_sum"), default=LARGEST_AMOUNT)
+        self.least = min((c.least for c in calm if c.kind != "value_sum"), default=LARGEST_AMOUNT)
+        self.waits = bool(calm)
+        #: Whether an event adds one for each practice that it names, beside those of its patients.
+        self.counts_tenants = any(
+            "tenant" in (*base.group_by, base.counted) for _, bases in counters for base in bases
         )
         self.batch_readers = {
             counter.window_key: batch_reader(counter.kind, bases[0]) for counter, bases in counters

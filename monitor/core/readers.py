@@ -43,6 +43,8 @@ def reader(kind: RuleKind, bases: Sequence[Base]) -> Reader:
             return _once
         return lambda row: _events(row, groups)
     if kind == "value_sum":
+        if different == [((), different[0][1])]:
+            return _amount(COLUMN[different[0][1] or ""])
         return lambda row: _amounts(row, different)
     if len(different) == 1 and not different[0][0]:
         return _values(different[0][1] or "")
@@ -112,9 +114,21 @@ def _values(counted: str) -> Reader:
         )
     number = numbering(counted)
     if counted in MULTI_VALUED:
-        return lambda row: (((), _present(map(number, field_values(counted, row)))),)
+        return lambda row: (((), _present(map(number, dict.fromkeys(field_values(counted, row))))),)
     column = COLUMN[counted]
     return lambda row: (((), _present((number(row[column]),))),)
+
+
+def _amount(column: int) -> Reader:
+    """Return what reads one amount, without groups."""
+
+    def read(row: Row) -> Counted:
+        amount, event_id = row[column], row[EVENT_ID]
+        if amount.__class__ is not int or amount <= 0:
+            return _ONCE
+        return (((), (amount,) if event_id is None else (amount, text_number(event_id))),)
+
+    return read
 
 
 def _present(numbers: Any) -> list[int]:

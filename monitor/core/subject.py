@@ -74,9 +74,10 @@ class Subject:
         self.series: dict[SeriesKey, Series] = {}
         self.history: PatientHistory | None = None
         self.incident: Incident | None = None
-        #: Events that are not counted yet (see `batching`), in order of their time; how much more may
+        #: Events that are not counted yet (see `batching`), in order of their time, each with the mask of
+        #: what counts it; how much more may
         #: wait, and the latest time of all that came.
-        self.waiting: list[tuple[int, Place, Row]] = []
+        self.waiting: list[tuple[int, Place, Row, int]] = []
         self.credit = 0
         self.sum_credit = 0
         self.latest_ms = NEVER
