@@ -30,7 +30,6 @@ from monitor.core.incident import REFUSALS, Incident
 from monitor.core.outcomes import Failure, Outcomes
 from monitor.core.plan import Plan
 from monitor.core.subject import Subject
-from monitor.core.windows import NEVER
 from monitor.errors import InvariantError
 
 if TYPE_CHECKING:
@@ -259,7 +258,7 @@ class Detector:
             raise
         except Exception:  # noqa: BLE001 - one of them is malformed: one by one, the others count
             waiting, subject.waiting = subject.waiting, []
-            subject.latest_ms, subject.credit = NEVER, 0
+            subject.latest_ms, subject.credit = subject.latest_counted_ms(), 0
             for _, place, row, _ in waiting:
                 try:
                     self._judge(subject, row, place)

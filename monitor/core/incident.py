@@ -56,6 +56,11 @@ class PatientHistory:
         if len(tenants) > 2 * REMEMBERED_PATIENTS:
             self._forget()
 
+    @property
+    def last_ms(self) -> int:
+        """The latest time of an event that was remembered."""
+        return self._window.last
+
     def count_after(self, after_ms: int) -> tuple[int, bool, int]:
         """Return (patients, whether there were more, tenants) read after a time (exclusive)."""
         window = self._window

@@ -121,6 +121,13 @@ class Subject:
         for series in self.series.values():
             series.latches.clear()
 
+    def latest_counted_ms(self) -> int:
+        """Return the latest time of all that its windows were told of, `NEVER` where they are empty."""
+        latest = [series.window.last for series in self.series.values()]
+        if self.history is not None:
+            latest.append(self.history.last_ms)
+        return max(latest, default=NEVER)
+
     def prune(self, plan: Plan, append_ms: int) -> None:
         """Free series that have expired, and entries that no rule looks back to; it changes no result."""
         for key, series in list(self.series.items()):
@@ -166,4 +173,5 @@ class Subject:
             subject.history = PatientHistory.restore(history)
         if incident is not None:
             subject.incident = Incident.restore(incident)
+        subject.latest_ms = subject.latest_counted_ms()
         return subject

@@ -201,8 +201,13 @@ ALIASED = (
 
 
 @st.composite
-def rule_lists(draw: st.DrawFn) -> list[Rule]:
-    """Return one to five rules, some of which count the same with other thresholds and timespans."""
+def rule_lists(draw: st.DrawFn, *, calm: bool = False) -> list[Rule]:
+    """Return one to five rules, some of which count the same with other thresholds and timespans.
+
+    Small thresholds are reached often; with large ones, as in `calm` lists, many events wait.
+    """
+    thresholds = (7, 9, 15, 30) if calm else (1, 2, 2, 3, 4, 4, 7)
+    timespans = (60, 200, 400) if calm else (5, 20, 60)
     shapes = draw(st.lists(st.sampled_from(RULE_SHAPES), min_size=1, max_size=3, unique=True))
     rules = []
     for number in range(draw(st.integers(1, 5))):
@@ -215,8 +220,8 @@ def rule_lists(draw: st.DrawFn) -> list[Rule]:
                 f"rule-{number}",
                 counted=counted,
                 group_by=group_by,
-                timespan_ms=draw(st.sampled_from((5, 20, 60))),
-                threshold=draw(st.sampled_from((1, 2, 2, 3, 4, 4, 7))),
+                timespan_ms=draw(st.sampled_from(timespans)),
+                threshold=draw(st.sampled_from(thresholds)),
                 condition=draw(st.sampled_from((ANY, ANY, SUCCESS, FAILURE))),
                 aliases=aliases,
             )
@@ -232,26 +237,32 @@ _pairs = st.lists(
 
 
 @st.composite
-def logs(draw: st.DrawFn, *, rule_changes: bool = False) -> list[Entry]:
-    """Return a routed log: events and statuses, out of order, late, early, with long silences."""
+def logs(draw: st.DrawFn, *, rule_changes: bool = False, calm: bool = False) -> list[Entry]:
+    """Return a routed log: events and statuses, out of order, late, early, with long silences.
+
+    A `calm` one has longer records, and most of it comes in order, without ids.
+    """
     entries: list[Entry] = []
     append_ms = 1_000
     reached = {EVENTS: 0, OTHER_EVENTS: 0, STATUSES: 0}
     version = 1
     if rule_changes:
-        entries.append(Entry(0, append_ms, rules_record(draw(rule_lists()), version)))
+        entries.append(Entry(0, append_ms, rules_record(draw(rule_lists(calm=calm)), version)))
     for _ in range(draw(st.integers(1, 14))):
-        append_ms += draw(st.sampled_from((0, 1, 3, 10, 10, 40, 150, 400)))
-        if rule_changes and draw(st.integers(0, 5)) == 0:
+        append_ms += draw(st.sampled_from((0, 1, 3, 10, 10, 40) if calm else (0, 1, 3, 10, 10, 40, 150, 400)))
+        if rule_changes and draw(st.integers(0, 20 if calm else 5)) == 0:
             version += draw(st.integers(0, 1))
-            entries.append(Entry(2 * len(entries), append_ms, rules_record(draw(rule_lists()), version)))
+            entries.append(
+                Entry(2 * len(entries), append_ms, rules_record(draw(rule_lists(calm=calm)), version))
+            )
             continue
-        source = draw(st.sampled_from((EVENTS, EVENTS, OTHER_EVENTS, STATUSES)))
+        sources = (EVENTS, EVENTS, OTHER_EVENTS, STATUSES)
+        source = draw(st.sampled_from((*sources, *4 * [EVENTS]) if calm else sources))
         first = reached[source]
         rows: list[Row] = []
         offset = first
-        for _ in range(draw(st.integers(1, 5))):
-            rows += draw(_rows(offset, append_ms, statuses=source is STATUSES))
+        for _ in range(draw(st.integers(1, 10 if calm else 5))):
+            rows += draw(_rows(offset, append_ms, statuses=source is STATUSES, calm=calm))
             offset += draw(st.integers(1, 2))
         entries.append(
             Entry(2 * len(entries), append_ms, RowsRecord(source, first, offset - 1, not first, rows))
@@ -261,7 +272,7 @@ def logs(draw: st.DrawFn, *, rule_changes: bool = False) -> list[Entry]:
 
 
 @st.composite
-def _rows(draw: st.DrawFn, offset: int, append_ms: int, *, statuses: bool) -> list[Row]:
+def _rows(draw: st.DrawFn, offset: int, append_ms: int, *, statuses: bool, calm: bool) -> list[Row]:
     principal = draw(st.sampled_from("pq"))
     if statuses:
         kind = draw(st.sampled_from(("active", "suspended", "revoked")))
@@ -275,7 +286,8 @@ def _rows(draw: st.DrawFn, offset: int, append_ms: int, *, statuses: bool) -> li
                 finding=draw(st.sampled_from((None, "f1"))),
             )
         ]
-    time_ms = append_ms - draw(st.sampled_from((-20, 0, 0, 0, 1, 2, 5, 20, 40, 70, 95, 120)))
+    age_ms = (0, 0, 0, 0, 0, 0, 1, 5, 40) if calm else (-20, 0, 0, 0, 1, 2, 5, 20, 40, 70, 95, 120)
+    time_ms = append_ms - draw(st.sampled_from(age_ms))
     pairs = draw(_pairs)
     status = draw(st.sampled_from((200, 200, 200, 403, 404)))
     same: dict[str, Any] = {
@@ -285,7 +297,7 @@ def _rows(draw: st.DrawFn, offset: int, append_ms: int, *, statuses: bool) -> li
         "tenant": draw(st.sampled_from((None, "t1"))),
         "method": draw(st.sampled_from(("GET", "/a"))),
         "records": draw(st.sampled_from((None, None, 0, 1, 2, 1 << 40))),
-        "event_id": draw(st.sampled_from((None, None, "id-1", "id-2"))),
+        "event_id": draw(st.sampled_from((*(8 * [None] if calm else []), None, None, "id-1", "id-2"))),
     }
     rows = [event(offset, time_ms, patients=pairs, **same)]
     rows.append(event(offset, time_ms, patients=pairs, axis="route", subject=same["route"], **same))
