@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import tracemalloc
 from array import array
 from typing import TYPE_CHECKING
 
@@ -240,6 +242,24 @@ def test_snapshots_of_the_version_before_are_read() -> None:
     assert len(named) == 2
     named.add(11, [text_number("other")])
     assert named.reached(3, 2)
+
+
+@pytest.mark.parametrize(("kind", "most"), [(EventCountWindow, 10), (SumWindow, 20), (ValueCountWindow, 120)])
+def test_memory_is_what_the_documents_say(
+    kind: type[EventCountWindow | SumWindow | ValueCountWindow], most: int
+) -> None:
+    """docs/rules.md: 8 bytes an event, 16 a sum's entry, about 116 a value; never more than the threshold."""
+    rng = random.Random(1)
+    numbers = [rng.getrandbits(64) if kind is ValueCountWindow else 1 for _ in range(120_000)]
+    tracemalloc.start()
+    window = kind(40_000)
+    for time_ms, number in enumerate(numbers):
+        window.add(time_ms, () if kind is EventCountWindow else (number,))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(window) == 40_000
+    # What was dropped may take up as much again until it is moved away.
+    assert held / 40_000 < 2 * most
 
 
 def test_a_repr_tells_no_value() -> None:
