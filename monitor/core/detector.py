@@ -29,6 +29,7 @@ from monitor.core.findings import Place, finding, observation
 from monitor.core.incident import REFUSALS, Incident
 from monitor.core.outcomes import Failure, Outcomes
 from monitor.core.plan import Plan
+from monitor.core.resting import RestingSubject
 from monitor.core.subject import Subject
 from monitor.errors import InvariantError
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from monitor.core.conditions import CompilePattern
     from monitor.core.events import Row, RowsRecord, RulesRecord
     from monitor.core.findings import Excess
+    from monitor.core.resting import Unpack
 
 SubjectKey = tuple[str, str]
 
@@ -54,18 +56,26 @@ class Detector:
 
     To recover: `restore_rules`, then `restore_subject` for each subject, `marks.restore`, and apply
     the log again from the position committed. Times are epoch milliseconds; `append_ms` is the append
-    time that Kafka gave the routed record.
+    time that Kafka gave the routed record. `unpack` reads what `restore_resting` and `rest` are given.
     """
 
-    def __init__(self, partition: int, *, allowed_lateness_ms: int, compile_pattern: CompilePattern) -> None:
+    def __init__(
+        self,
+        partition: int,
+        *,
+        allowed_lateness_ms: int,
+        compile_pattern: CompilePattern,
+        unpack: Unpack | None = None,
+    ) -> None:
         self.marks = Marks()
+        self._unpack = unpack
         self._partition = partition
         self._allowed_lateness_ms = allowed_lateness_ms
         self._compile_pattern = compile_pattern
         self._plan = Plan.empty(allowed_lateness_ms=allowed_lateness_ms, compile_pattern=compile_pattern)
-        self._subjects: dict[SubjectKey, Subject] = {}
+        self._subjects: dict[SubjectKey, Subject | RestingSubject] = {}
         self._dirty: list[Subject] = []
-        self._sweep: Iterator[Subject] = iter(())
+        self._sweep: Iterator[SubjectKey] = iter(())
         #: Subjects with events that wait to be counted, and how many such events there were.
         self._waiting: list[Subject] = []
         self._rules_stamp = -1
@@ -143,11 +153,35 @@ class Detector:
                 keys.append((subject.axis, subject.name))
         return keys
 
+    @property
+    def dirty_count(self) -> int:
+        """How many subjects changed since `take_dirty`, about."""
+        return len(self._dirty)
+
     def snapshot_subject(self, key: SubjectKey) -> list[Any]:
         """Return a subject in a plain form."""
-        subject = self._subjects[key]
+        subject = self._awake(key, self._subjects[key])
         self._settle(subject)
         return subject.snapshot()
+
+    def counts_until(self, key: SubjectKey) -> int | None:
+        """Return the append time (ms) after which a subject no longer counts; None where it always does."""
+        return self._subjects[key].counts_until_ms
+
+    def rest(self, key: SubjectKey, packed: bytes) -> bool:
+        """Keep a subject as the packed form of its last snapshot; False where it changed since."""
+        subject = self._subjects.get(key)
+        if not isinstance(subject, Subject) or subject.dirty:
+            return False
+        self._subjects[key] = RestingSubject(packed, subject.recovered, subject.counts_until_ms)
+        return True
+
+    def restore_resting(self, key: SubjectKey, stamp: int, packed: bytes, until_ms: int | None) -> None:
+        """Take a subject as `restore_subject` does, but unpack it only when a row needs it.
+
+        `until_ms` is what `counts_until` said of it.
+        """
+        self._subjects[key] = RestingSubject(packed, stamp, until_ms)
 
     def restore_subject(self, key: SubjectKey, stamp: int, plain: Sequence[Any] | None) -> None:
         """Take a subject as it was after the routed offset `stamp`; None says that it was freed.
@@ -170,21 +204,20 @@ class Detector:
         """
         freed = []
         for _ in range(limit):
-            subject = next(self._sweep, None)
-            if subject is None:
-                self._sweep = iter(list(self._subjects.values()))
+            key = next(self._sweep, None)
+            if key is None:
+                self._sweep = iter(list(self._subjects))
                 break
-            key = subject.axis, subject.name
-            if self._subjects.get(key) is not subject:
-                continue
-            if subject.recovered >= self._offset:
+            subject = self._subjects.get(key)
+            if subject is None or subject.recovered >= self._offset:
                 # Rows that it holds are still to come again: without it they would count twice.
                 continue
             if subject.expired(append_ms):
                 del self._subjects[key]
-                subject.dirty = False
+                if isinstance(subject, Subject):
+                    subject.dirty = False
                 freed.append(key)
-            else:
+            elif isinstance(subject, Subject):
                 self._settle(subject)
                 subject.prune(self._plan, append_ms)
         return freed
@@ -234,11 +267,14 @@ class Detector:
         return outcomes
 
     def _event(self, row: Row, place: Place) -> None:
-        subject = self._subjects.get((row[AXIS], row[SUBJECT]))
+        key = row[AXIS], row[SUBJECT]
+        subject = self._subjects.get(key)
         if subject is not None:
             if place.offset <= subject.recovered:
                 self._outcomes.counters["replay_skipped"] += 1
                 return
+            if isinstance(subject, RestingSubject):
+                subject = self._awake(key, subject)
             if subject.credit and waits(subject, row, place, self._plan):
                 if len(subject.waiting) == 1:
                     self._waiting.append(subject)
@@ -350,6 +386,7 @@ class Detector:
             return
         if subject is None or subject.expired(place.append_ms):
             subject = self._open(key)
+        subject = self._awake(key, subject)
         self._settle(subject)
         subject.credit = 0
         incident = subject.incident
@@ -361,9 +398,17 @@ class Detector:
                 subject.reopen()
             self._touch(subject, at_ms, self._plan.axes[AXIS_PRINCIPAL].keep_ms)
 
+    def _awake(self, key: SubjectKey, subject: Subject | RestingSubject) -> Subject:
+        if isinstance(subject, Subject):
+            return subject
+        if self._unpack is None:
+            raise InvariantError("a subject at rest, and nothing to unpack it with")
+        self._subjects[key] = awake = subject.wake(*key, self._unpack)
+        return awake
+
     def _open(self, key: SubjectKey) -> Subject:
         expired = self._subjects.get(key)
-        if expired is not None:
+        if isinstance(expired, Subject):
             expired.dirty = False
         subject = self._subjects[key] = Subject(*key, self._plan.record.version)
         return subject

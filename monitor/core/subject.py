@@ -91,8 +91,13 @@ class Subject:
         A credential whose status was ever changed keeps it: a repeated, older status must not pass
         for news.
         """
-        incident = self.incident
-        return self.expires_ms < append_ms and (incident is None or incident.version == 0)
+        until_ms = self.counts_until_ms
+        return until_ms is not None and until_ms < append_ms
+
+    @property
+    def counts_until_ms(self) -> int | None:
+        """The append time (inclusive) up to which the state counts, None where it always does."""
+        return None if self.incident is not None and self.incident.version else self.expires_ms
 
     def adopt(self, plan: Plan) -> None:
         """Bring the series in line with a rule set: windows of what is still counted stay."""

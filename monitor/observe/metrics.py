@@ -104,6 +104,9 @@ class Metrics:
         self.recovery_seconds = self._gauge(
             "recovery_seconds", "Time that the last recovery of a partition took, in seconds."
         )
+        self.recovery_records = self._gauge(
+            "recovery_records", "State records that a recovery still has to read, by partition.", "partition"
+        )
         # Enforce
         self.decisions_total = self._counter("decisions_total", "Entries of the ledger, by kind.", "kind")
         self.deliveries_total = self._counter(

@@ -21,11 +21,12 @@ from monitor.core.events import RulesRecord
 from monitor.errors import InvariantError, SendError
 from monitor.rulebook import compile_pattern
 from monitor.stream.kafka import aiokafka_options
-from monitor.stream.read import read_to_end
 from monitor.stream.role import OpenPartition, SendingRole, WorkClock
+from monitor.stream.saved import SLICE_SECONDS, Record, SavedState
 from monitor.stream.sender import BATCH_BYTES, Delivery, OrderedSender
-from monitor.wire import routed, state
+from monitor.wire import routed
 from monitor.wire.rejected import encode_rejected
+from monitor.wire.state import unpack_subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,11 +38,6 @@ if TYPE_CHECKING:
     from monitor.stream.chunks import Partition, RoleApp
 
 log = structlog.get_logger(__name__)
-
-#: Longest stretch without giving way to other tasks, in seconds.
-SLICE_SECONDS = 0.01
-#: Subjects looked at in each flush for being freed.
-SWEEP_SUBJECTS = 2_000
 
 
 class DetectPartition(OpenPartition):
@@ -65,6 +61,7 @@ class DetectPartition(OpenPartition):
             tp.partition,
             allowed_lateness_ms=int(settings.detect.allowed_lateness.total_seconds() * 1000),
             compile_pattern=compile_pattern,
+            unpack=unpack_subject,
         )
         self._clock = WorkClock(
             budget_seconds=settings.detect.replay_budget.total_seconds(),
@@ -74,9 +71,7 @@ class DetectPartition(OpenPartition):
         self._applied = position - 1
         self._append_ms = 0
         self._delivery = Delivery()
-        self._pieces: dict[state.SubjectKey, int] = {}
-        self._freed: dict[state.SubjectKey, int] = {}
-        self._rules_written = -1
+        self._saved = SavedState(self._topic, tp.partition, self._detector, metrics)
         self._lock = asyncio.Lock()
         self._writing = asyncio.Lock()
 
@@ -92,41 +87,17 @@ class DetectPartition(OpenPartition):
             max_request_size=4 << 20,
         )
         await self._producer.start()
-        recovered = state.RecoveredState()
-        async for records, _, _ in read_to_end(kafka, self._topic, self.tp.partition):
-            for record in records:
-                place = f"{self._topic}-{self.tp.partition} offset {record.offset}"
-                recovered.add(record.key, record.value, place)
-        subjects = 0
-        self._restore_rules(recovered)
-        for key, stamp, pieces, snapshot in recovered.subjects():
-            self._detector.restore_subject(key, stamp, snapshot)
-            self._pieces[key] = max(pieces, 1)
-            subjects += 1
-            if not subjects % 1000:
-                await asyncio.sleep(0)
-        marks = recovered.single(state.MARKS_KEY)
-        if marks is not None:
-            self._detector.marks.restore(marks[1])
-        elif self.committed > 0 and recovered.records:
-            msg = f"{self._topic}-{self.tp.partition}: subjects without marks: the state is torn"
-            raise InvariantError(msg)
+        recovery = await self._saved.recover(kafka)
+        self._saved.check_whole(recovery, self.committed)
         seconds = time.perf_counter() - began
         self._metrics.recovery_seconds.set(seconds)
         log.info(
             "state recovered",
             partition=self.tp.partition,
-            subjects=subjects,
-            records=recovered.records,
+            subjects=recovery.subjects,
+            records=recovery.records,
             seconds=round(seconds, 3),
         )
-
-    def _restore_rules(self, recovered: state.RecoveredState) -> None:
-        found = recovered.single(state.RULES_KEY)
-        if found is not None:
-            stamp, snapshot = found
-            self._detector.restore_rules(snapshot, stamp)
-            self._rules_written = self._detector.rules_version
 
     async def take(self, records: Sequence[ConsumerRecord]) -> None:
         """Apply routed records, giving way to other tasks at least every `SLICE_SECONDS`."""
@@ -191,7 +162,7 @@ class DetectPartition(OpenPartition):
                 return None
             self._clock.restart()
             position, stamp = self.continuity.next, self._applied
-            records = await self._snapshot(stamp)
+            records = await self._saved.changes(stamp, self._append_ms)
             delivery, self._delivery = self._delivery, Delivery()
         await delivery.wait()
         async with self._writing:
@@ -201,36 +172,7 @@ class DetectPartition(OpenPartition):
         self._metrics.flush_seconds.observe(time.perf_counter() - began)
         return position
 
-    async def _snapshot(self, stamp: int) -> list[tuple[bytes, bytes | None]]:
-        """Return the state records of everything that changed, the marks last."""
-        detector = self._detector
-        records: list[tuple[bytes, bytes | None]] = []
-        for key, pieces in self._freed.items():
-            records.extend((dead, None) for dead in state.subject_tombstones(key, pieces))
-        self._freed.clear()
-        for key in detector.sweep(self._append_ms, SWEEP_SUBJECTS):
-            self._freed[key] = self._pieces.pop(key, 1)
-            records.append(state.encode_freed(key, stamp))
-        began = time.perf_counter()
-        for key in detector.take_dirty():
-            encoded = state.encode_subject(key, stamp, detector.snapshot_subject(key))
-            records.extend(encoded)
-            surplus = self._pieces.get(key, 0) - len(encoded)
-            if surplus > 0:
-                dead = list(state.subject_tombstones(key, self._pieces[key]))[-surplus:]
-                records.extend((name, None) for name in dead)
-            self._pieces[key] = len(encoded)
-            self._freed.pop(key, None)
-            if time.perf_counter() - began > SLICE_SECONDS:
-                await asyncio.sleep(0)
-                began = time.perf_counter()
-        if detector.rules_version != self._rules_written:
-            self._rules_written = detector.rules_version
-            records.append((state.RULES_KEY, state.encode_single(stamp, detector.snapshot_rules())))
-        records.append((state.MARKS_KEY, state.encode_single(stamp, detector.marks.snapshot())))
-        return records
-
-    async def _write(self, records: list[tuple[bytes, bytes | None]]) -> None:
+    async def _write(self, records: list[Record]) -> None:
         producer = self._producer
         if producer is None:
             msg = f"{self._topic}-{self.tp.partition}: flushed before it was opened"

@@ -35,7 +35,12 @@ def new_detector(
     rules: Sequence[Rule] | None = None, *, at_ms: int = 0, lateness_ms: int = LATENESS_MS
 ) -> Detector:
     """Return a detector, with a rule set in force where one is given."""
-    detector = Detector(3, allowed_lateness_ms=lateness_ms, compile_pattern=compile_pattern)
+    detector = Detector(
+        3,
+        allowed_lateness_ms=lateness_ms,
+        compile_pattern=compile_pattern,
+        unpack=msgspec.msgpack.decode,
+    )
     if rules is not None:
         assert detector.activate(rules_record(rules), at_ms)
     return detector

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -183,7 +184,7 @@ def test_any_crash_and_restore_gives_the_same_findings(  # noqa: C901 - one bran
     baseline = new_detector()
     expected = text(findings_of(baseline, log))
     found: list[dict[str, Any]] = []
-    saved: dict[str, Any] = {"subjects": {}, "rules": None, "marks": None, "next": 0}
+    saved: dict[str, Any] = {"subjects": {}, "packed": {}, "rules": None, "marks": None, "next": 0}
     detector, at = new_detector(), 0
     while at < len(log):
         put(detector, log[at])
@@ -196,10 +197,16 @@ def test_any_crash_and_restore_gives_the_same_findings(  # noqa: C901 - one bran
             crash_after = rng.choice((0, 1, 2, 99, 99))
             for key in freed:
                 saved["subjects"][key] = stamp, None
+                saved["packed"].pop(key, None)
             for number, key in enumerate(detector.take_dirty()):
                 if number >= crash_after:
                     break
-                saved["subjects"][key] = stamp, over_the_wire(detector.snapshot_subject(key))
+                plain = detector.snapshot_subject(key)
+                saved["subjects"][key] = stamp, over_the_wire(plain)
+                packed = msgspec.msgpack.encode(plain)
+                saved["packed"][key] = packed, detector.counts_until(key)
+                if rng.random() < 0.5:
+                    assert detector.rest(key, packed)
             if crash_after < 99:
                 detector, at = _recovered(saved), saved["next"]
                 continue
@@ -225,8 +232,11 @@ def _recovered(saved: dict[str, Any]) -> Detector:
     detector = new_detector()
     if saved["rules"] is not None:
         detector.restore_rules(*saved["rules"])
-    for key, (stamp, plain) in saved["subjects"].items():
-        detector.restore_subject(key, stamp, plain)
+    for number, (key, (stamp, plain)) in enumerate(saved["subjects"].items()):
+        if number % 2 and key in saved.get("packed", ()):
+            detector.restore_resting(key, stamp, *saved["packed"][key])
+        else:
+            detector.restore_subject(key, stamp, plain)
     if saved["marks"] is not None:
         detector.marks.restore(saved["marks"])
     return detector

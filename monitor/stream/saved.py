@@ -1,0 +1,160 @@
+"""What the `state` topic holds of one routed partition: read at its opening, kept up by each flush."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from monitor.errors import InvariantError
+from monitor.stream.read import read_to_end
+from monitor.wire import state
+
+if TYPE_CHECKING:
+    from monitor.core.detector import Detector
+    from monitor.observe.metrics import Metrics
+    from monitor.settings import KafkaSettings
+
+log = structlog.get_logger(__name__)
+
+#: Longest stretch without giving way to other tasks, in seconds.
+SLICE_SECONDS = 0.01
+#: Subjects looked at in each flush for being freed.
+SWEEP_SUBJECTS = 2_000
+#: Seconds between two lines of the log that say how far a recovery is.
+PROGRESS_SECONDS = 5.0
+
+Record = tuple[bytes, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What was read at an opening."""
+
+    records: int
+    subjects: int
+    has_marks: bool
+
+
+class SavedState:
+    """The records of one partition's state; whoever holds it is the only one that writes there."""
+
+    def __init__(self, topic: str, partition: int, detector: Detector, metrics: Metrics) -> None:
+        self._topic, self._partition = topic, partition
+        self._place = f"{topic}-{partition}"
+        self._detector = detector
+        self._metrics = metrics
+        #: The records of a subject beside its own: pages, which the topic holds.
+        self._pages: dict[state.SubjectKey, frozenset[bytes]] = {}
+        #: Keys that nothing durable refers to once the flush before is acknowledged.
+        self._dead: dict[bytes, None] = {}
+        #: What the flush before wrote of small subjects; those that rested since stay packed.
+        self._packed: dict[state.SubjectKey, bytes] = {}
+        self._rules_version = -1
+
+    async def recover(self, kafka: KafkaSettings) -> Recovery:
+        """Read the partition to its end and give the detector its state.
+
+        Raises InvariantError where it cannot be read.
+        """
+        recovered = await self._read(kafka)
+        rules = recovered.single(state.RULES_KEY)
+        if rules is not None:
+            stamp, snapshot = rules
+            self._detector.restore_rules(snapshot, stamp)
+            self._rules_version = self._detector.rules_version
+        subjects = 0
+        began = time.perf_counter()
+        for found in recovered.subjects():
+            self._restore(found)
+            subjects += 1
+            if not subjects % 256 and time.perf_counter() - began > SLICE_SECONDS:
+                await asyncio.sleep(0)
+                began = time.perf_counter()
+        marks = recovered.single(state.MARKS_KEY)
+        if marks is not None:
+            self._detector.marks.restore(marks[1])
+        return Recovery(recovered.records, subjects, marks is not None)
+
+    async def _read(self, kafka: KafkaSettings) -> state.RecoveredState:
+        recovered = state.RecoveredState()
+        progress = self._metrics.recovery_records.labels(str(self._partition))
+        told = time.monotonic()
+        async for records, position, end in read_to_end(kafka, self._topic, self._partition):
+            for at in range(0, len(records), 1_000):
+                for record in records[at : at + 1_000]:
+                    recovered.add(record.key, record.value, f"{self._place} offset {record.offset}")
+                await asyncio.sleep(0)
+            progress.set(end - position)
+            if time.monotonic() - told > PROGRESS_SECONDS:
+                told = time.monotonic()
+                log.info(
+                    "reading state", partition=self._partition, records=recovered.records, left=end - position
+                )
+        progress.set(0)
+        return recovered
+
+    def _restore(self, found: state.RecoveredSubject) -> None:
+        if found.extra:
+            self._pages[found.key] = found.extra
+        if found.packed is not None:
+            self._detector.restore_resting(found.key, found.stamp, found.packed, found.until_ms)
+        elif found.stamp >= 0:
+            self._detector.restore_subject(found.key, found.stamp, found.plain)
+
+    async def changes(self, stamp: int, append_ms: int) -> list[Record]:
+        """Return the records of everything that changed since the call before, the marks last.
+
+        `stamp` is the last routed offset applied, `append_ms` its append time. Nothing may be applied
+        meanwhile, and all of it must be durable before the next call.
+        """
+        detector = self._detector
+        records: list[Record] = [(key, None) for key in self._dead]
+        self._dead = {}
+        for key in detector.sweep(append_ms, SWEEP_SUBJECTS):
+            records.append(state.encode_freed(key, stamp))
+            self._dead[state.subject_tombstone(key)] = None
+            self._dead |= dict.fromkeys(self._pages.pop(key, ()))
+            self._packed.pop(key, None)
+        packed: dict[state.SubjectKey, bytes] = {}
+        began = time.perf_counter()
+        for key in detector.take_dirty():
+            snapshot = detector.snapshot_subject(key)
+            encoded = state.encode_subject(key, stamp, detector.counts_until(key), snapshot)
+            self._add(key, encoded, records)
+            if encoded.packed is not None:
+                packed[key] = encoded.packed
+            if time.perf_counter() - began > SLICE_SECONDS:
+                await asyncio.sleep(0)
+                began = time.perf_counter()
+        for key, content in self._packed.items():
+            if key not in packed:
+                detector.rest(key, content)
+        self._packed = packed
+        if detector.rules_version != self._rules_version:
+            self._rules_version = detector.rules_version
+            records.append((state.RULES_KEY, state.encode_single(stamp, detector.snapshot_rules())))
+        records.append((state.MARKS_KEY, state.encode_single(stamp, detector.marks.snapshot())))
+        return records
+
+    def _add(self, key: state.SubjectKey, encoded: state.EncodedSubject, records: list[Record]) -> None:
+        before = self._pages.get(key, frozenset())
+        # Pages first: a writer that dies in between, on a broker without transactions, tears nothing.
+        records += [(name, page) for name, page in encoded.pages.items() if name not in before]
+        records.append((encoded.key, encoded.value))
+        for name in (encoded.key, *encoded.pages):
+            self._dead.pop(name, None)
+        self._dead |= dict.fromkeys(before - encoded.pages.keys())
+        if encoded.pages:
+            self._pages[key] = frozenset(encoded.pages)
+        else:
+            self._pages.pop(key, None)
+
+    def check_whole(self, recovery: Recovery, committed: int) -> None:
+        """Raise InvariantError where there are subjects but no marks although positions were committed."""
+        if committed > 0 and recovery.records and not recovery.has_marks:
+            msg = f"{self._place}: subjects without marks: the state is torn"
+            raise InvariantError(msg)
