@@ -142,6 +142,11 @@ class Detector:
         """How many subjects are held."""
         return len(self._subjects)
 
+    @property
+    def resting_count(self) -> int:
+        """How many of them are packed."""
+        return sum(isinstance(subject, RestingSubject) for subject in self._subjects.values())
+
     def take_dirty(self) -> list[SubjectKey]:
         """Return the subjects that changed since the last call, in the order they first did."""
         dirty, self._dirty = self._dirty, []

@@ -40,6 +40,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
+#: Subjects that may have changed since the last flush: then one is due, and at twice as many nothing more is
+#: taken until it came. A flood of new subjects, or a slow broker, must not fill the memory.
+MOST_DIRTY = 50_000
+
+
 class DetectPartition(OpenPartition):
     """One routed partition: its detector, and the one producer that may write its state."""
 
@@ -72,6 +77,9 @@ class DetectPartition(OpenPartition):
         self._append_ms = 0
         self._delivery = Delivery()
         self._saved = SavedState(self._topic, tp.partition, self._detector, metrics)
+        #: Set while not too many subjects wait to be saved.
+        self._room = asyncio.Event()
+        self._room.set()
         self._lock = asyncio.Lock()
         self._writing = asyncio.Lock()
 
@@ -124,6 +132,9 @@ class DetectPartition(OpenPartition):
             self._clock.worked(time.perf_counter() - began)
             self._report()
         await self._senders.findings.room()
+        if detector.dirty_count > 2 * MOST_DIRTY:
+            self._room.clear()
+        await self._room.wait()
 
     def _report(self) -> None:
         """Send what the detector found; it leaves at once and is acknowledged by the next flush."""
@@ -153,7 +164,8 @@ class DetectPartition(OpenPartition):
 
     async def flush(self, *, final: bool) -> int | None:
         """Make durable everything applied so far; see the module's text for the order."""
-        if self.continuity.next == self.committed or not (final or self._clock.due):
+        due = final or self._clock.due or self._detector.dirty_count > MOST_DIRTY
+        if self.continuity.next == self.committed or not due:
             return None
         began = time.perf_counter()
         async with self._lock:
@@ -163,6 +175,7 @@ class DetectPartition(OpenPartition):
             self._clock.restart()
             position, stamp = self.continuity.next, self._applied
             records = await self._saved.changes(stamp, self._append_ms)
+            self._room.set()
             delivery, self._delivery = self._delivery, Delivery()
         await delivery.wait()
         async with self._writing:
@@ -201,6 +214,7 @@ class DetectPartition(OpenPartition):
 
     async def close(self) -> None:
         """Give up the partition and stop its producer, after a write that is under way."""
+        self._room.set()
         async with self._writing:
             producer, self._producer = self._producer, None
             if producer is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,8 @@ from monitor.stream.read import read_to_end
 from monitor.wire import state
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from monitor.core.detector import Detector
     from monitor.observe.metrics import Metrics
     from monitor.settings import KafkaSettings
@@ -28,6 +32,27 @@ SWEEP_SUBJECTS = 2_000
 PROGRESS_SECONDS = 5.0
 
 Record = tuple[bytes, bytes | None]
+
+
+_recovering = 0
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Keep Python from looking for garbage among what is being restored, now and ever after.
+
+    It would go through all of it again and again: 40 % of a recovery of 300,000 subjects.
+    """
+    global _recovering  # noqa: PLW0603 - the collector is global too
+    _recovering += 1
+    gc.disable()
+    try:
+        yield
+    finally:
+        _recovering -= 1
+        if not _recovering:
+            gc.freeze()
+            gc.enable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +85,10 @@ class SavedState:
 
         Raises InvariantError where it cannot be read.
         """
+        with _no_garbage():
+            return await self._recover(kafka)
+
+    async def _recover(self, kafka: KafkaSettings) -> Recovery:
         recovered = await self._read(kafka)
         rules = recovered.single(state.RULES_KEY)
         if rules is not None:
@@ -80,13 +109,13 @@ class SavedState:
         return Recovery(recovered.records, subjects, marks is not None)
 
     async def _read(self, kafka: KafkaSettings) -> state.RecoveredState:
-        recovered = state.RecoveredState()
+        recovered = state.RecoveredState(self._place)
         progress = self._metrics.recovery_records.labels(str(self._partition))
-        told = time.monotonic()
+        told, add = time.monotonic(), recovered.add
         async for records, position, end in read_to_end(kafka, self._topic, self._partition):
             for at in range(0, len(records), 1_000):
                 for record in records[at : at + 1_000]:
-                    recovered.add(record.key, record.value, f"{self._place} offset {record.offset}")
+                    add(record.key, record.value, record.offset)
                 await asyncio.sleep(0)
             progress.set(end - position)
             if time.monotonic() - told > PROGRESS_SECONDS:
@@ -119,6 +148,8 @@ class SavedState:
             self._dead[state.subject_tombstone(key)] = None
             self._dead |= dict.fromkeys(self._pages.pop(key, ()))
             self._packed.pop(key, None)
+        for key, content in self._packed.items():
+            detector.rest(key, content)
         packed: dict[state.SubjectKey, bytes] = {}
         began = time.perf_counter()
         for key in detector.take_dirty():
@@ -130,9 +161,6 @@ class SavedState:
             if time.perf_counter() - began > SLICE_SECONDS:
                 await asyncio.sleep(0)
                 began = time.perf_counter()
-        for key, content in self._packed.items():
-            if key not in packed:
-                detector.rest(key, content)
         self._packed = packed
         if detector.rules_version != self._rules_version:
             self._rules_version = detector.rules_version

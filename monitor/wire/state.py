@@ -99,10 +99,11 @@ class RecoveredState:
     """Takes the records of one state partition, in any order of stamps, and keeps the newest.
 
     A record with a lower stamp than one already seen is an older state, whatever its offset in the
-    log: a writer that was thought dead may have appended it late.
+    log: a writer that was thought dead may have appended it late. `place` names the partition in errors.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, place: str) -> None:
+        self._place = place
         self._singles: dict[bytes, tuple[int, bytes]] = {}
         #: By the subject's key: (stamp, until, content).
         self._heads: dict[bytes, tuple[int, int | None, Any]] = {}
@@ -110,8 +111,8 @@ class RecoveredState:
         self._before = _FormatBefore()
         self.records = 0
 
-    def add(self, key: bytes | None, value: bytes | None, place: str) -> None:
-        """Take one record; raises InvariantError where it is not ours (`place` says where)."""
+    def add(self, key: bytes | None, value: bytes | None, offset: int) -> None:
+        """Take the record at an offset; raises InvariantError where it is not ours."""
         self.records += 1
         try:
             if key is None:
@@ -125,7 +126,7 @@ class RecoveredState:
             else:
                 self._take(key, *_decode(value))
         except (msgspec.DecodeError, ValueError, TypeError) as error:
-            msg = f"{place}: not a state record ({error}); who else writes there?"
+            msg = f"{self._place} offset {offset}: not a state record ({error}); who else writes there?"
             raise InvariantError(msg) from None
 
     def _take(self, key: bytes, version: int, stamp: int, third: int | None, content: Any) -> None:
@@ -168,7 +169,7 @@ class RecoveredState:
             if content is None:
                 yield RecoveredSubject(key, stamp, None, None, None, extra)
             elif pages:
-                plain = _with_pages(content, key, pages)
+                plain = _with_pages(content, key, pages, self._place)
                 yield RecoveredSubject(key, stamp, until_ms, None, plain, extra)
             else:
                 yield RecoveredSubject(key, stamp, until_ms, content, None, extra)
@@ -247,7 +248,7 @@ def _in_pages(
     return msgspec.msgpack.Ext(_PAGES_EXT, b"".join(digests))
 
 
-def _with_pages(content: Any, key: SubjectKey, pages: dict[bytes, bytes]) -> Any:
+def _with_pages(content: Any, key: SubjectKey, pages: dict[bytes, bytes], place: str) -> Any:
     def joined(code: int, digests: memoryview | bytes) -> bytes:
         if code != _PAGES_EXT:
             msg = f"extension type {code}"
@@ -259,7 +260,7 @@ def _with_pages(content: Any, key: SubjectKey, pages: dict[bytes, bytes]) -> Any
             content = joined(content.code, bytes(content.data))
         return msgspec.msgpack.Decoder(ext_hook=joined).decode(content)
     except KeyError:
-        msg = "state: a page of a subject is missing; docs/operations.md says how to build the state anew"
+        msg = f"{place}: a page of a subject is missing; docs/operations.md says how to build the state anew"
         raise InvariantError(msg) from None
 
 

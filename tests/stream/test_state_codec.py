@@ -27,9 +27,9 @@ def records_of(stamp: int, content: Any, until_ms: int | None = None) -> list[tu
 
 def subjects_in(records: Sequence[tuple[bytes, bytes | None]]) -> list[tuple[int, int | None, Any]]:
     """Return (stamp, until, content) of what is recovered; content None where it was freed."""
-    recovered = state.RecoveredState()
+    recovered = state.RecoveredState("state-0")
     for key, value in records:
-        recovered.add(key, value, "here")
+        recovered.add(key, value, 4)
     found = []
     for subject in recovered.subjects():
         assert subject.key == KEY
@@ -130,18 +130,18 @@ def test_of_the_version_before_a_torn_subject_is_not_taken():
 
 
 def test_pieces_of_the_version_before_are_known_to_be_deleted():
-    recovered = state.RecoveredState()
+    recovered = state.RecoveredState("state-0")
     for key, value in [*of_version_1(1, ["o" * 150_000]), *records_of(5, [numbers(0, 20_000)])]:
-        recovered.add(key, value, "here")
+        recovered.add(key, value, 4)
     (subject,) = recovered.subjects()
     assert {b"sprincipal\0clinic/p-1\x001", b"sprincipal\0clinic/p-1\x002"} < subject.extra
     assert subject.extra > {key for key, _ in records_of(5, [numbers(0, 20_000)])[:-1]}
 
 
 def test_marks_and_rules_are_of_the_highest_stamp():
-    recovered = state.RecoveredState()
+    recovered = state.RecoveredState("state-0")
     for stamp in (3, 9, 5):
-        recovered.add(state.MARKS_KEY, state.encode_single(stamp, [stamp]), "here")
+        recovered.add(state.MARKS_KEY, state.encode_single(stamp, [stamp]), 4)
     assert recovered.single(state.MARKS_KEY) == (9, [9])
     assert recovered.single(state.RULES_KEY) is None
 
@@ -159,4 +159,4 @@ def test_marks_and_rules_are_of_the_highest_stamp():
 )
 def test_a_state_record_of_somebody_else_stops_with_its_place(key: bytes | None, value: bytes):
     with pytest.raises(InvariantError, match="state-0 offset 4"):
-        state.RecoveredState().add(key, value, "state-0 offset 4")
+        state.RecoveredState("state-0").add(key, value, 4)

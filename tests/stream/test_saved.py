@@ -1,0 +1,202 @@
+"""State through the bytes of its topic: any flush, any crash, any page size, and findings stay the same."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.core.detector import Detector
+from monitor.core.events import RowsRecord, RulesRecord
+from monitor.observe.metrics import Metrics
+from monitor.stream.saved import Record, SavedState
+from monitor.wire import pages, state
+from tests.core.samples import (
+    EVENTS,
+    LATENESS_MS,
+    Entry,
+    compile_pattern,
+    event,
+    logs,
+    put,
+    rule,
+    rules_record,
+    text,
+)
+from tests.core.test_detector_exact import dice
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator, Sequence
+
+METRICS = Metrics()
+PAGE_BYTES = 200
+
+
+class Topic:
+    """Stands for one partition of `state`, as compaction keeps it or as it was written."""
+
+    def __init__(self) -> None:
+        self.log: list[Record] = []
+
+    def compacted(self) -> list[Record]:
+        newest = dict(self.log)
+        return [(key, value) for key, value in newest.items() if value is not None]
+
+
+class OverTopic(SavedState):
+    """Reads what stands in a `Topic`."""
+
+    def __init__(self, records: Sequence[Record], detector: Detector) -> None:
+        super().__init__("state", 0, detector, METRICS)
+        self._records = records
+
+    async def _read(self, _kafka: Any) -> state.RecoveredState:
+        recovered = state.RecoveredState("state-0")
+        for offset, (key, value) in enumerate(self._records):
+            recovered.add(key, value, offset)
+        return recovered
+
+
+def new_detector() -> Detector:
+    return Detector(
+        3, allowed_lateness_ms=LATENESS_MS, compile_pattern=compile_pattern, unpack=state.unpack_subject
+    )
+
+
+async def recovered(records: Sequence[Record]) -> tuple[Detector, OverTopic]:
+    detector = new_detector()
+    saved = OverTopic(records, detector)
+    await saved.recover(None)  # type: ignore[arg-type]
+    return detector, saved
+
+
+@contextmanager
+def small_pages() -> Iterator[None]:
+    """Let what is tested fill pages."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state, "LONGEST_PAGE", PAGE_BYTES)
+        patch.setattr(state, "LONG_BYTES", 16)
+        patch.setattr(pages, "LONGEST_PAGE", PAGE_BYTES)
+        patch.setattr(pages, "SHORTEST_PAGE", 8)
+        patch.setattr(pages, "_DIVISOR", 3)
+        patch.setattr(pages, "_SIGN_DIVISOR", 2)
+        yield
+
+
+@pytest.mark.timeout(600)
+@settings(max_examples=500)
+@given(logs(rule_changes=True), dice, st.booleans())
+async def test_any_flush_and_crash_gives_the_same_findings(
+    log: list[Entry], rng: random.Random, atomic: bool
+):
+    """Where writes are not atomic a crash leaves the first part of a flush; compaction may come between."""
+    with small_pages():
+        found, expected = await run(log, rng, atomic=atomic)
+    assert found == expected
+
+
+async def run(
+    log: list[Entry], rng: random.Random, *, atomic: bool
+) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Return the findings of a run with crashes, and of one without."""
+    baseline = new_detector()
+    for entry in log:
+        put(baseline, entry)
+    expected = text(baseline.take_outcomes().findings)
+    topic, committed = Topic(), 0
+    detector, saved = await recovered(())
+    found: list[dict[str, Any]] = []
+    at = 0
+    while at < len(log):
+        put(detector, log[at])
+        at += 1
+        if rng.random() < 0.6:
+            continue
+        found += detector.take_outcomes().findings
+        records = await saved.changes(log[at - 1].offset, log[at - 1].append_ms)
+        written = len(records) if rng.random() < 0.7 else 0 if atomic else rng.randint(0, len(records))
+        topic.log += records[:written]
+        if rng.random() < 0.3:
+            topic.log = list(topic.compacted())
+        if written == len(records) and rng.random() < 0.8:
+            committed = at
+        elif written == len(records) and rng.random() < 0.5:
+            continue  # durable, but the commit comes with the next one
+        else:
+            detector, saved = await recovered(topic.log)
+            at = committed
+            continue
+        if rng.random() < 0.3:
+            detector, saved = await recovered(topic.log)
+            at = committed
+    found += detector.take_outcomes().findings
+    return text(found), expected
+
+
+def reads(first: int, count: int) -> list[Entry]:
+    """Return a log of one credential that reads `count` patients, one a second."""
+    rows = [
+        event(number, 1_000_000 + 1_000 * number, patients=[(f"k1:{number:024x}", "t")])
+        for number in range(first, first + count)
+    ]
+    last = first + count - 1
+    return [Entry(last, 1_000_000 + 1_000 * last, RowsRecord(EVENTS, first, last, not first, rows))]
+
+
+async def flushed(detector: Detector, saved: SavedState, entries: list[Entry]) -> list[Record]:
+    for entry in entries:
+        put(detector, entry)
+    return await saved.changes(entries[-1].offset, entries[-1].append_ms)
+
+
+def size(records: Sequence[Record]) -> int:
+    return sum(len(key) + len(value or b"") for key, value in records)
+
+
+async def test_a_large_subject_is_written_by_the_page():
+    rules: RulesRecord = rules_record(
+        [rule("bulk", counted="patient", timespan_ms=86_400_000, threshold=40_000)]
+    )
+    detector, saved = await recovered(())
+    detector.activate(rules, 0)
+    topic = Topic()
+    whole = await flushed(detector, saved, reads(0, 30_000))
+    topic.log += whole
+    few = await flushed(detector, saved, reads(30_000, 50))
+    topic.log += few
+    assert size(few) < size(whole) / 5
+    assert all(len(value or b"") < 64_000 for _, value in topic.log)
+    topic.log += await flushed(detector, saved, reads(30_050, 50))
+    kept = len(topic.compacted())
+    for first in range(30_100, 33_100, 500):
+        topic.log += await flushed(detector, saved, reads(first, 500))
+    assert len(topic.compacted()) < kept + 20, "pages that nothing refers to are deleted"
+    again, _ = await recovered(topic.compacted())
+    key = ("principal", "gw/p")
+    assert again.snapshot_subject(key)[3] == detector.snapshot_subject(key)[3]
+
+
+async def test_a_subject_rests_once_it_was_not_touched_for_a_flush():
+    detector, saved = await recovered(())
+    detector.activate(rules_record([rule("r", counted="patient", timespan_ms=10_000, threshold=5)]), 0)
+    topic = Topic()
+    topic.log += await flushed(detector, saved, reads(0, 3))
+    other = [
+        Entry(
+            9,
+            1_003_000,
+            RowsRecord(EVENTS, 3, 3, False, [event(3, 1_003_000, principal="q", patients=[("a", None)])]),
+        )
+    ]
+    topic.log += await flushed(detector, saved, other)
+    assert (detector.subject_count, detector.resting_count) == (2, 1)
+    again, _ = await recovered(topic.compacted())
+    assert again.resting_count == 2
+    put(detector, reads(4, 2)[0])
+    put(again, reads(4, 2)[0])
+    assert text(again.take_outcomes().findings) == text(detector.take_outcomes().findings) != {}
+    assert again.resting_count == 1
