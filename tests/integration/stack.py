@@ -62,12 +62,13 @@ class Stack:
             check=False,
         )
 
-    def spawn(self, *arguments: str) -> Process:
-        """Start a command of the product in the background."""
+    def spawn(self, *arguments: str, module: str = "monitor") -> Process:
+        """Start a command of the product (or of what stands for it) in the background."""
         log = self.folder / f"{arguments[0]}-{len(self._processes)}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "monitor", *arguments, "-c", str(self.config)],
+                [sys.executable, "-m", module, *arguments, "-c", str(self.config)],
+                cwd=Path(__file__).parents[2],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
