@@ -27,14 +27,14 @@ DISORDER_MS = 2_000
 LATE, FOUND = 0.05, 0.97
 
 
-def write_events(path: Path, count: int) -> None:
+def write_events(path: Path, count: int, begin_ms: int = START_MS) -> None:
     """Write events as a gateway does: a few integrations make most of the traffic, some are late."""
     rng = random.Random(1)
     with path.open("wb") as file:
         for number in range(count):
             late = rng.randrange(DISORDER_MS) if rng.random() < LATE else 0
             event = {
-                "time": START_MS + number * 1000 // EVENTS_PER_SECOND - late,
+                "time": begin_ms + number * 1000 // EVENTS_PER_SECOND - late,
                 "id": f"{rng.getrandbits(128):032x}",
                 "realm": "gateway-1",
                 "principal": f"partner-{int(rng.random() ** 3 * CREDENTIALS)}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from typing import Any, Final
@@ -10,6 +9,7 @@ from typing import Any, Final
 import click
 
 from monitor import __version__
+from monitor.cli.lazy import LazyGroup
 from monitor.errors import ExitCode, MonitorError
 
 #: name → (module of monitor.cli, what it does). Each module has a `command`.
@@ -20,33 +20,17 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("demo", "Run the whole loop on this machine: gateway, attack, revocation."),
     "init": ("init", "Create topics, publish the first rules, set where to begin."),
     "keys": ("keys", "Make the key file for pseudonyms and partitions."),
-    "rules": ("rules", "Check and list rules."),
+    "rules": ("rules", "Check, test, list and change rules."),
     "ship": ("ship", "Send a gateway's log lines into Kafka."),
     "status": ("status", "Show mode, feeds, lag and open incidents on one screen."),
     "worker": ("worker", "Run the stream worker: intake, detect, enforce."),
 }
 
 
-class _Commands(click.Group):
-    """Imports a subcommand when it is called, so that `monitor --help` is quick."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
-        return sorted(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"monitor.cli.{COMMANDS[cmd_name][0]}")
-        command: click.Command = module.command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
-
-
 @click.group(
-    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=LazyGroup,
+    modules=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="access-monitor")
 def cli() -> None:
