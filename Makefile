@@ -12,7 +12,7 @@ JOBS ?= auto
 BIN := $(VENV)/bin
 export PYTHON VENV
 
-.PHONY: help demo test lint format bench ci kafka sigma lock clean
+.PHONY: help demo test mutants lint format bench ci kafka sigma lock clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,9 @@ demo: $(VENV)/.demo ## Run the whole loop here: gateway, Kafka, monitor, attack,
 
 test: $(VENV)/.dev kafka sigma ## Run all tests, with a real Kafka where there is Java 17 (ARGS="-k name")
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+mutants: $(VENV)/.dev ## Make small mistakes in the core, one by one: which does no test notice? (ARGS="--limit 100")
+	@$(BIN)/python -m tests.mutants.sweep $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, format, types and the layers
 	@$(BIN)/ruff check .

@@ -91,7 +91,7 @@ def main() -> None:
             f"{'out of order' if disorder else 'in order':<13}{count / seconds:>10,.0f} rows/s,"
             f" {detector.subject_count:,} subjects, {len(outcomes.findings):,} findings, {memory:,} MB"
         )
-        keys = detector.take_dirty()
+        keys = detector.subjects.take_dirty()
         began = time.perf_counter()
         for key in keys:
             detector.snapshot_subject(key)

@@ -78,8 +78,8 @@ def samples(rule_set: RuleSet) -> list[tuple[list[object], int | None]]:
             rows = [row for _, row in router.route(decode("r", line.encode()), offset)]
             detector.apply(RowsRecord(source, offset, offset, not offset, rows), offset, NOW_MS + 60_000)
             offset += 1
-    keys = [key for key in detector.take_dirty() if key[0] == AXIS_PRINCIPAL]
-    return [(detector.snapshot_subject(key), detector.counts_until(key)) for key in keys]
+    keys = [key for key in detector.subjects.take_dirty() if key[0] == AXIS_PRINCIPAL]
+    return [(detector.snapshot_subject(key), detector.subjects.counts_until(key)) for key in keys]
 
 
 def records(subjects: int, versions: int, partition: int, rule_set: RuleSet) -> Iterator[tuple[bytes, bytes]]:

@@ -8,7 +8,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from monitor.stream.embedded import EmbeddedBroker
 from tests.rig import broker as rig
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 # A slow machine is no finding. In CI the examples are the same each time; by hand they are new.
 settings.register_profile("hand", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("hand"), derandomize=True)
+# For code that was made wrong on purpose (`tests/mutants`): whether a test fails is all that matters.
+settings.register_profile(
+    "mutants",
+    settings.get_profile("ci"),
+    max_examples=150,
+    database=None,
+    phases=(Phase.explicit, Phase.generate),
+)
 settings.load_profile("ci" if os.environ.get("CI") else "hand")
 
 

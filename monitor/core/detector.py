@@ -31,17 +31,17 @@ from monitor.core.outcomes import Failure, Outcomes
 from monitor.core.plan import Plan
 from monitor.core.resting import RestingSubject
 from monitor.core.subject import Subject
+from monitor.core.subjects import Subjects
 from monitor.errors import InvariantError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from monitor.core.conditions import CompilePattern
     from monitor.core.events import Row, RowsRecord, RulesRecord
     from monitor.core.findings import Excess
     from monitor.core.resting import Unpack
-
-SubjectKey = tuple[str, str]
+    from monitor.core.subjects import SubjectKey
 
 #: Subjects that have events waiting at most; each has fewer than its smallest threshold.
 _MOST_WAITING_SUBJECTS: Final = 50_000
@@ -68,14 +68,11 @@ class Detector:
         unpack: Unpack | None = None,
     ) -> None:
         self.marks = Marks()
-        self._unpack = unpack
         self._partition = partition
         self._allowed_lateness_ms = allowed_lateness_ms
         self._compile_pattern = compile_pattern
         self._plan = Plan.empty(allowed_lateness_ms=allowed_lateness_ms, compile_pattern=compile_pattern)
-        self._subjects: dict[SubjectKey, Subject | RestingSubject] = {}
-        self._dirty: list[Subject] = []
-        self._sweep: Iterator[SubjectKey] = iter(())
+        self.subjects = Subjects(unpack)
         #: Subjects with events that wait to be counted, and how many such events there were.
         self._waiting: list[Subject] = []
         self._rules_stamp = -1
@@ -83,7 +80,7 @@ class Detector:
         self._outcomes = Outcomes()
 
     def __repr__(self) -> str:
-        return f"Detector({self._partition}, {len(self._subjects)} subjects)"
+        return f"Detector({self._partition}, {len(self.subjects)} subjects)"
 
     # Rules
 
@@ -140,67 +137,20 @@ class Detector:
     @property
     def subject_count(self) -> int:
         """How many subjects are held."""
-        return len(self._subjects)
-
-    @property
-    def resting_count(self) -> int:
-        """How many of them are packed."""
-        return sum(isinstance(subject, RestingSubject) for subject in self._subjects.values())
-
-    def take_dirty(self) -> list[SubjectKey]:
-        """Return the subjects that changed since the last call, in the order they first did."""
-        dirty, self._dirty = self._dirty, []
-        keys = []
-        for subject in dirty:
-            # One that was freed meanwhile is no longer dirty.
-            if subject.dirty:
-                subject.dirty = False
-                keys.append((subject.axis, subject.name))
-        return keys
-
-    @property
-    def dirty_count(self) -> int:
-        """How many subjects changed since `take_dirty`, about."""
-        return len(self._dirty)
+        return len(self.subjects)
 
     def snapshot_subject(self, key: SubjectKey) -> list[Any]:
         """Return a subject in a plain form."""
-        subject = self._awake(key, self._subjects[key])
+        subject = self.subjects.awake(key, self.subjects.held[key])
         self._settle(subject)
         return subject.snapshot()
-
-    def counts_until(self, key: SubjectKey) -> int | None:
-        """Return the append time (ms) after which a subject no longer counts; None where it always does."""
-        return self._subjects[key].counts_until_ms
-
-    def rest(self, key: SubjectKey, packed: bytes) -> bool:
-        """Keep a subject as the packed form of its last snapshot; False where it changed since."""
-        subject = self._subjects.get(key)
-        if not isinstance(subject, Subject) or subject.dirty:
-            return False
-        self._subjects[key] = RestingSubject(packed, subject.recovered, subject.counts_until_ms)
-        return True
-
-    def restore_resting(self, key: SubjectKey, stamp: int, packed: bytes, until_ms: int | None) -> None:
-        """Take a subject as `restore_subject` does, but unpack it only when a row needs it.
-
-        `until_ms` is what `counts_until` said of it.
-        """
-        self._subjects[key] = RestingSubject(packed, stamp, until_ms)
 
     def restore_subject(self, key: SubjectKey, stamp: int, plain: Sequence[Any] | None) -> None:
         """Take a subject as it was after the routed offset `stamp`; None says that it was freed.
 
-        Its rows at offsets up to `stamp`, as recovered, are then skipped: the state holds them. Raises
-        InvariantError for a form that this code does not read.
+        Raises InvariantError for a form that this code does not read (see `Subjects.restore`).
         """
-        axis, name = key
-        if plain is None:
-            subject = Subject(axis, name, self._plan.record.version)
-            subject.recovered = stamp
-        else:
-            subject = Subject.restore(axis, name, stamp, plain)
-        self._subjects[axis, name] = subject
+        self.subjects.restore(key, stamp, plain, self._plan.record.version)
 
     def sweep(self, append_ms: int, limit: int) -> list[SubjectKey]:
         """Free subjects that no longer matter; look at `limit` of them at most and return those freed.
@@ -208,19 +158,12 @@ class Detector:
         Successive calls go round all subjects. When, or whether, a subject is freed changes no result.
         """
         freed = []
-        for _ in range(limit):
-            key = next(self._sweep, None)
-            if key is None:
-                self._sweep = iter(list(self._subjects))
-                break
-            subject = self._subjects.get(key)
-            if subject is None or subject.recovered >= self._offset:
+        for key, subject in self.subjects.next_of_round(limit):
+            if subject.recovered >= self._offset:
                 # Rows that it holds are still to come again: without it they would count twice.
                 continue
             if subject.expired(append_ms):
-                del self._subjects[key]
-                if isinstance(subject, Subject):
-                    subject.dirty = False
+                self.subjects.free(key)
                 freed.append(key)
             elif isinstance(subject, Subject):
                 self._settle(subject)
@@ -273,17 +216,17 @@ class Detector:
 
     def _event(self, row: Row, place: Place) -> None:
         key = row[AXIS], row[SUBJECT]
-        subject = self._subjects.get(key)
+        subject = self.subjects.held.get(key)
         if subject is not None:
             if place.offset <= subject.recovered:
                 self._outcomes.counters["replay_skipped"] += 1
                 return
             if isinstance(subject, RestingSubject):
-                subject = self._awake(key, subject)
+                subject = self.subjects.awake(key, subject)
             if subject.credit and waits(subject, row, place, self._plan):
                 if len(subject.waiting) == 1:
                     self._waiting.append(subject)
-                self._touch(subject, subject.latest_ms, self._plan.axes[subject.axis].keep_ms)
+                self.subjects.touch(subject, subject.latest_ms, self._plan.axes[subject.axis].keep_ms)
                 return
             if subject.waiting:
                 self._settle(subject)
@@ -346,7 +289,7 @@ class Detector:
         if subject is None or (subject.expires_ms < append_ms and subject.expired(append_ms)):
             if not work and not read:
                 return
-            subject = self._open((axis, name))
+            subject = self.subjects.open((axis, name), plan.record.version)
 
         incident, told = subject.incident, None
         excesses: Sequence[Excess]
@@ -360,7 +303,7 @@ class Detector:
             subject.latest_ms = time_ms
         if axis_plan.waits:
             let_wait(subject, plan, axis_plan)
-        self._touch(subject, time_ms, axis_plan.keep_ms)
+        self.subjects.touch(subject, time_ms, axis_plan.keep_ms)
         if told is not None and incident is not None:
             self._outcomes.observations.append(observation(told, place, subject, incident, time_ms))
         for excess in excesses:
@@ -385,13 +328,13 @@ class Detector:
         if not isinstance(version, int):
             msg = "a status of a wrong version"
             raise TypeError(msg)
-        subject = self._subjects.get(key)
+        subject = self.subjects.held.get(key)
         if subject is not None and place.offset <= subject.recovered:
             self._outcomes.counters["replay_skipped"] += 1
             return
         if subject is None or subject.expired(place.append_ms):
-            subject = self._open(key)
-        subject = self._awake(key, subject)
+            subject = self.subjects.open(key, self._plan.record.version)
+        subject = self.subjects.awake(key, subject)
         self._settle(subject)
         subject.credit = 0
         incident = subject.incident
@@ -401,27 +344,4 @@ class Detector:
             incident.change(version, status, answered, at_ms)
             if incident.active:
                 subject.reopen()
-            self._touch(subject, at_ms, self._plan.axes[AXIS_PRINCIPAL].keep_ms)
-
-    def _awake(self, key: SubjectKey, subject: Subject | RestingSubject) -> Subject:
-        if isinstance(subject, Subject):
-            return subject
-        if self._unpack is None:
-            raise InvariantError("a subject at rest, and nothing to unpack it with")
-        self._subjects[key] = awake = subject.wake(*key, self._unpack)
-        return awake
-
-    def _open(self, key: SubjectKey) -> Subject:
-        expired = self._subjects.get(key)
-        if isinstance(expired, Subject):
-            expired.dirty = False
-        subject = self._subjects[key] = Subject(*key, self._plan.record.version)
-        return subject
-
-    def _touch(self, subject: Subject, time_ms: int, keep_ms: int) -> None:
-        expires_ms = time_ms + keep_ms
-        if expires_ms > subject.expires_ms:
-            subject.expires_ms = expires_ms
-        if not subject.dirty:
-            subject.dirty = True
-            self._dirty.append(subject)
+            self.subjects.touch(subject, at_ms, self._plan.axes[AXIS_PRINCIPAL].keep_ms)

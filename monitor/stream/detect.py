@@ -132,7 +132,7 @@ class DetectPartition(OpenPartition):
             self._clock.worked(time.perf_counter() - began)
             self._report()
         await self._senders.findings.room()
-        if detector.dirty_count > 2 * MOST_DIRTY:
+        if detector.subjects.dirty_count > 2 * MOST_DIRTY:
             self._room.clear()
         await self._room.wait()
 
@@ -164,7 +164,7 @@ class DetectPartition(OpenPartition):
 
     async def flush(self, *, final: bool) -> int | None:
         """Make durable everything applied so far; see the module's text for the order."""
-        due = final or self._clock.due or self._detector.dirty_count > MOST_DIRTY
+        due = final or self._clock.due or self._detector.subjects.dirty_count > MOST_DIRTY
         if self.continuity.next == self.committed or not due:
             return None
         began = time.perf_counter()

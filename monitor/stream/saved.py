@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from monitor.core.detector import Detector
+    from monitor.core.subjects import SubjectKey
     from monitor.observe.metrics import Metrics
     from monitor.settings import KafkaSettings
 
@@ -73,11 +74,11 @@ class SavedState:
         self._detector = detector
         self._metrics = metrics
         #: The records of a subject beside its own: pages, which the topic holds.
-        self._pages: dict[state.SubjectKey, frozenset[bytes]] = {}
+        self._pages: dict[SubjectKey, frozenset[bytes]] = {}
         #: Keys that nothing durable refers to once the flush before is acknowledged.
         self._dead: dict[bytes, None] = {}
         #: What the flush before wrote of small subjects; those that rested since stay packed.
-        self._packed: dict[state.SubjectKey, bytes] = {}
+        self._packed: dict[SubjectKey, bytes] = {}
         self._rules_version = -1
 
     async def recover(self, kafka: KafkaSettings) -> Recovery:
@@ -130,7 +131,7 @@ class SavedState:
         if found.extra:
             self._pages[found.key] = found.extra
         if found.packed is not None:
-            self._detector.restore_resting(found.key, found.stamp, found.packed, found.until_ms)
+            self._detector.subjects.restore_resting(found.key, found.stamp, found.packed, found.until_ms)
         elif found.stamp >= 0:
             self._detector.restore_subject(found.key, found.stamp, found.plain)
 
@@ -149,12 +150,12 @@ class SavedState:
             self._dead |= dict.fromkeys(self._pages.pop(key, ()))
             self._packed.pop(key, None)
         for key, content in self._packed.items():
-            detector.rest(key, content)
-        packed: dict[state.SubjectKey, bytes] = {}
+            detector.subjects.rest(key, content)
+        packed: dict[SubjectKey, bytes] = {}
         began = time.perf_counter()
-        for key in detector.take_dirty():
+        for key in detector.subjects.take_dirty():
             snapshot = detector.snapshot_subject(key)
-            encoded = state.encode_subject(key, stamp, detector.counts_until(key), snapshot)
+            encoded = state.encode_subject(key, stamp, detector.subjects.counts_until(key), snapshot)
             self._add(key, encoded, records)
             if encoded.packed is not None:
                 packed[key] = encoded.packed
@@ -168,7 +169,7 @@ class SavedState:
         records.append((state.MARKS_KEY, state.encode_single(stamp, detector.marks.snapshot())))
         return records
 
-    def _add(self, key: state.SubjectKey, encoded: state.EncodedSubject, records: list[Record]) -> None:
+    def _add(self, key: SubjectKey, encoded: state.EncodedSubject, records: list[Record]) -> None:
         before = self._pages.get(key, frozenset())
         # Pages first: a writer that dies in between, on a broker without transactions, tears nothing.
         records += [(name, page) for name, page in encoded.pages.items() if name not in before]

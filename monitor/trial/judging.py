@@ -121,7 +121,7 @@ class DetectorJudge:
     def _sweep(self, append_ms: int) -> None:
         """Free what no longer matters."""
         detector = self._detector
-        detector.take_dirty()  # nothing is saved here
+        detector.subjects.take_dirty()  # nothing is saved here
         passed_ms = append_ms - self._swept_ms
         self._swept_ms = append_ms
         share = min(1.0, passed_ms / _SWEEP_ROUND_MS)

@@ -274,7 +274,7 @@ class RoutedLog:
                 detector.apply(entry, record.offset, record.timestamp)
             if records:
                 self._on_read(len(records))
-                detector.take_dirty()
+                detector.subjects.take_dirty()
                 detector.sweep(records[-1].timestamp, _SWEEP_SUBJECTS)
                 outcomes = detector.take_outcomes()
                 counters.update(outcomes.counters)

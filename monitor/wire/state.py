@@ -25,6 +25,8 @@ from monitor.wire.pages import LONG_BYTES, LONGEST_PAGE, cut_numbers, cut_text, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from monitor.core.subjects import SubjectKey
+
 FORMAT_VERSION: Final = 2
 FORMAT_BEFORE: Final = 1
 MARKS_KEY: Final = b"m"
@@ -32,8 +34,6 @@ RULES_KEY: Final = b"r"
 _SUBJECT: Final = b"s"
 _PAGE: Final = b"p"
 _PAGES_EXT: Final = 1
-
-SubjectKey = tuple[str, str]
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -90,3 +91,30 @@ def test_a_document_keeps_the_revision_that_a_rule_has_and_gives_one_to_each_oth
     marked = Rule("m", "M", "event_count", plain.condition, ("principal",), 1000, 1, revision="as-it-was")
     read = rule_set_from_document(rule_set_document(RuleSet((plain, marked)))).rules
     assert [one.revision for one in read] == [rule_revision(plain), "as-it-was"]
+    assert replace(plain, revision="another") == plain
+
+
+def test_documents_of_this_version_and_of_the_first_are_read_and_no_others() -> None:
+    document = rule_set_document(RuleSet((rule(),)))
+    assert document["version"] == 2
+    assert rule_set_from_document(document | {"version": 1}).rules == (rule(),)
+    for version in (0, 3, None):
+        with pytest.raises(ValueError, match="this monitor reads 1 and 2"):
+            rule_set_from_document(document | {"version": version})
+
+
+def test_a_sweep_forgets_what_no_rule_looks_back_to() -> None:
+    feed = Feed(rule(timespan_ms=1000, threshold=9), lateness_ms=500)
+    key = ("principal", "gw/p")
+    for time_ms in (NOW, NOW + 1, NOW + 500, NOW + 1500):
+        feed.event(time_ms)
+
+    def kept() -> int:
+        (series,) = feed.detector.snapshot_subject(key)[3]
+        return len(series[5][5]) // 8
+
+    assert kept() == 4
+    assert [freed for _ in range(3) for freed in feed.detector.sweep(NOW + 1500, 10)] == []
+    assert kept() == 1
+    feed.detector.activate(rules_record([rule("other", group_by=("route",))], 2), NOW + 1501)
+    assert [freed for _ in range(3) for freed in feed.detector.sweep(NOW + 1502, 10)] == []

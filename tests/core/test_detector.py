@@ -389,7 +389,7 @@ def test_a_sweep_looks_at_few_subjects_at_a_time_and_in_the_end_at_all() -> None
     freed = [feed.detector.sweep(NOW + 100, 3) for _ in range(6)]
     assert max(map(len, freed)) <= 3
     assert sum(map(len, freed)) == 10
-    assert feed.detector.take_dirty() == []
+    assert feed.detector.subjects.take_dirty() == []
 
 
 def test_a_subject_freed_in_the_log_is_not_counted_again_on_replay() -> None:
@@ -413,8 +413,8 @@ def test_dirty_subjects_are_told_once_and_restored_exactly() -> None:
     feed.event(NOW, patients=[("x", "t")])
     feed.event(NOW + 1, patients=[("y", "t")])
     feed.status(NOW + 2, 1, "suspended")
-    [key] = feed.detector.take_dirty()
-    assert feed.detector.take_dirty() == []
+    [key] = feed.detector.subjects.take_dirty()
+    assert feed.detector.subjects.take_dirty() == []
     plain = over_the_wire(feed.detector.snapshot_subject(key))
     other = new_detector()
     other.restore_rules(over_the_wire(feed.detector.snapshot_rules()), 12)

@@ -88,7 +88,7 @@ def test_neither_waiting_nor_a_restart_changes_a_result(
                 patch.setattr(batching, "FEW", 1 << 40)  # from here on nobody may begin to wait
             found += findings_of(together, [entry])
         if rng.random() < 0.3:
-            for key in together.take_dirty():
+            for key in together.subjects.take_dirty():
                 saved["subjects"][key] = entry.offset, over_the_wire(together.snapshot_subject(key))
             if rng.random() < 0.5:  # a restart where nothing is to be replayed
                 saved["rules"] = over_the_wire(together.snapshot_rules()), entry.offset
@@ -99,7 +99,7 @@ def test_neither_waiting_nor_a_restart_changes_a_result(
         one_by_one = new_detector(rules)
         expected = findings_of(one_by_one, log)
     assert text(found) == text(expected)
-    for key in one_by_one.take_dirty():
+    for key in one_by_one.subjects.take_dirty():
         assert _content(together.snapshot_subject(key)) == _content(one_by_one.snapshot_subject(key))
 
 
@@ -117,7 +117,7 @@ def test_freeing_changes_no_result(rules: list[Rule], log: list[Entry], rng: ran
     for entry in log:
         found += findings_of(detector, [entry])
         for key in detector.sweep(entry.append_ms, rng.randint(0, 4)):
-            assert key not in detector.take_dirty()
+            assert key not in detector.subjects.take_dirty()
     assert text(found) == text(findings_of(new_detector(rules), log))
 
 
@@ -198,15 +198,15 @@ def test_any_crash_and_restore_gives_the_same_findings(  # noqa: C901 - one bran
             for key in freed:
                 saved["subjects"][key] = stamp, None
                 saved["packed"].pop(key, None)
-            for number, key in enumerate(detector.take_dirty()):
+            for number, key in enumerate(detector.subjects.take_dirty()):
                 if number >= crash_after:
                     break
                 plain = detector.snapshot_subject(key)
                 saved["subjects"][key] = stamp, over_the_wire(plain)
                 packed = msgspec.msgpack.encode(plain)
-                saved["packed"][key] = packed, detector.counts_until(key)
+                saved["packed"][key] = packed, detector.subjects.counts_until(key)
                 if rng.random() < 0.5:
-                    assert detector.rest(key, packed)
+                    assert detector.subjects.rest(key, packed)
             if crash_after < 99:
                 detector, at = _recovered(saved), saved["next"]
                 continue
@@ -234,7 +234,7 @@ def _recovered(saved: dict[str, Any]) -> Detector:
         detector.restore_rules(*saved["rules"])
     for number, (key, (stamp, plain)) in enumerate(saved["subjects"].items()):
         if number % 2 and key in saved.get("packed", ()):
-            detector.restore_resting(key, stamp, *saved["packed"][key])
+            detector.subjects.restore_resting(key, stamp, *saved["packed"][key])
         else:
             detector.restore_subject(key, stamp, plain)
     if saved["marks"] is not None:

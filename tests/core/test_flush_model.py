@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from monitor.core.detector import Detector
-from monitor.core.events import RowsRecord
+from monitor.core.events import AXIS, SUBJECT, RowsRecord
 from tests.core.samples import (
     EVENTS,
     LATENESS_MS,
@@ -32,7 +32,8 @@ from tests.core.samples import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from monitor.core.subject import Subject
+    from monitor.core.events import Row
+    from monitor.core.findings import Place
 
 RULES = [
     rule("three", timespan_ms=60, threshold=3),
@@ -51,9 +52,11 @@ class Crashed(Exception):  # noqa: N818 - it is no error here
 class RunningStamp(Detector):
     """Compares with the stamp as it runs on, not as it was recovered: wrong."""
 
-    def _touch(self, subject: Subject, time_ms: int, keep_ms: int) -> None:
-        super()._touch(subject, time_ms, keep_ms)
-        subject.recovered = self._offset
+    def _event(self, row: Row, place: Place) -> None:
+        super()._event(row, place)
+        subject = self.subjects.held.get((row[AXIS], row[SUBJECT]))
+        if subject is not None and subject.dirty:
+            subject.recovered = self._offset
 
 
 class Durable:
@@ -115,7 +118,7 @@ class Run:
             return
         stamp = self.log[position - 1].offset
         found = detector.take_outcomes().findings
-        dirty = {key: over_the_wire(detector.snapshot_subject(key)) for key in detector.take_dirty()}
+        dirty = {key: over_the_wire(detector.snapshot_subject(key)) for key in detector.subjects.take_dirty()}
         rules = over_the_wire(detector.snapshot_rules())
         marks = over_the_wire(detector.marks.snapshot())
         if self.order != "state before findings":
@@ -239,7 +242,7 @@ def test_the_right_order_survives_a_crash_at_every_step(name: str) -> None:
     log = LOGS[name]
     expected, detector = oracle(log)
     assert expected
-    changed = set(detector.take_dirty())
+    changed = set(detector.subjects.take_dirty())
     for run in runs(log, "right"):
         assert text(run.durable.findings) == expected
         assert run.durable.marks == over_the_wire(detector.marks.snapshot())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from monitor.core.events import RowsRecord
-from monitor.core.sentences import summary
+from monitor.core.sentences import duration, summary
 from tests.core.samples import EVENTS, event, rule
 from tests.core.test_detector import NOW, Feed
 
@@ -59,3 +59,26 @@ def test_a_recovered_subject_tells_each_row_that_it_holds() -> None:
 def test_a_summary_of_a_sum_says_at_least_how_much(group_by: tuple[str, ...], expected: str) -> None:
     one = rule(counted="records", group_by=group_by, timespan_ms=600_000, threshold=200)
     assert summary(one, "gw/p", 200, 252_000, 1, more=False) == expected
+
+
+@pytest.mark.parametrize(("span_ms", "expected"), [(90_061_000, "1 d 1 h"), (3_661_000, "1 h 1 min")])
+def test_a_duration_of_three_units_is_told_in_two(span_ms: int, expected: str) -> None:
+    assert duration(span_ms) == expected
+
+
+@pytest.mark.parametrize(("later", "remembered"), [(15, True), (16, False)])
+def test_an_incident_begins_with_the_window_of_its_finding_where_that_is_remembered(
+    later: int, *, remembered: bool
+) -> None:
+    """Each finding of a credential is remembered until 16 more came."""
+    feed = Feed(
+        rule(timespan_ms=1000, threshold=2), rule("each", group_by=("principal", "route"), threshold=1)
+    )
+    feed.event(NOW, patients=[("early", None)])
+    found = feed.event(NOW + 50).findings
+    assert [one["rule"]["id"] for one in found] == ["r"]
+    for number in range(later):
+        assert len(feed.event(NOW + 600 + number, route=f"/{number}").findings) == 1
+    feed.status(NOW + 700, 1, "suspended", found[0]["id"])
+    (told,) = feed.event(NOW + 701, patients=[("late", None)]).observations
+    assert told["patients"] == (2 if remembered else 1)

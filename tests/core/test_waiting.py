@@ -69,9 +69,9 @@ def test_what_waits_is_counted_by_the_rules_under_which_it_came() -> None:
 
 def test_what_is_too_late_under_an_earlier_rule_set_does_not_wait() -> None:
     feed = Feed(rule(timespan_ms=1000, threshold=30), lateness_ms=500)
-    feed.event(NOW - 3000)
+    feed.event(NOW - 1800)
     feed.detector.activate(rules_record([rule(timespan_ms=FAR, threshold=30)], 2), NOW)
-    late = [feed.event(NOW - 2500 + number, append_ms=NOW + 1) for number in range(10)]
+    late = [feed.event(NOW - 1700 + number, append_ms=NOW + 1) for number in range(10)]
     assert [outcomes.counters["too_late"] for outcomes in late] == [1] * 10
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from monitor.core.events import Row
+    from monitor.core.subjects import SubjectKey
 
 VERSION = 1
 _encode = msgspec.msgpack.Encoder().encode
@@ -50,7 +51,7 @@ def encode_single(stamp: int, content: Any) -> bytes:
     return _encode((VERSION, stamp, 1, _encode(content)))
 
 
-def encode_subject(key: state.SubjectKey, stamp: int, _until: int | None, content: Any) -> Any:
+def encode_subject(key: SubjectKey, stamp: int, _until: int | None, content: Any) -> Any:
     """Return a subject in one piece."""
     axis, subject = key
     name = f"s{axis}\0{subject}\0000".encode()
@@ -58,7 +59,7 @@ def encode_subject(key: state.SubjectKey, stamp: int, _until: int | None, conten
     return state.EncodedSubject(name, _encode((VERSION, stamp, 1, packed)), {}, packed)
 
 
-def encode_freed(key: state.SubjectKey, stamp: int) -> tuple[bytes, bytes]:
+def encode_freed(key: SubjectKey, stamp: int) -> tuple[bytes, bytes]:
     """Return the mark that a subject is freed."""
     axis, subject = key
     return f"s{axis}\0{subject}\0000".encode(), _encode((VERSION, stamp, 0, b""))

@@ -156,7 +156,7 @@ class Play:
         stamp = log[-1][0]
         for key in detector.sweep(append_ms, 100):
             saved[key] = stamp, None
-        for key in detector.take_dirty():
+        for key in detector.subjects.take_dirty():
             saved[key] = stamp, _over_the_wire(detector.snapshot_subject(key))
         restored = self.detectors[target] = self._new(target)
         restored.restore_rules(_over_the_wire(detector.snapshot_rules()), stamp)

@@ -193,10 +193,10 @@ async def test_a_subject_rests_once_it_was_not_touched_for_a_flush():
         )
     ]
     topic.log += await flushed(detector, saved, other)
-    assert (detector.subject_count, detector.resting_count) == (2, 1)
+    assert (detector.subject_count, detector.subjects.resting_count) == (2, 1)
     again, _ = await recovered(topic.compacted())
-    assert again.resting_count == 2
+    assert again.subjects.resting_count == 2
     put(detector, reads(4, 2)[0])
     put(again, reads(4, 2)[0])
     assert text(again.take_outcomes().findings) == text(detector.take_outcomes().findings) != {}
-    assert again.resting_count == 1
+    assert again.subjects.resting_count == 1

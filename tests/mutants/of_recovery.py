@@ -1,0 +1,235 @@
+"""Delivery, recovery and forgetting; intake and allow-lists."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+ALLOW: Final = "tests/rulebook/test_allow_lists.py::test_"
+BOUNDS: Final = "tests/core/test_bounds.py::test_"
+COVERAGE: Final = "tests/core/test_coverage.py::test_"
+DETECTOR: Final = "tests/core/test_detector.py::test_"
+EXACT: Final = "tests/core/test_detector_exact.py::test_"
+FLUSH: Final = "tests/core/test_flush_model.py::test_"
+ROWS: Final = "tests/intake/test_rows.py::test_"
+TOLD: Final = "tests/core/test_told.py::test_"
+
+MUTANTS: Final = (
+    Mutant(
+        "a hole is accepted",
+        "monitor/core/coverage.py",
+        "record.first > mark + 1",
+        "record.first > mark + 2",
+        (f"{COVERAGE}a_hole_is_ignored_and_the_mark_stays",),
+        "a hole means that a batch never reached the log: the range comes again",
+    ),
+    Mutant(
+        "no record resumes",
+        "monitor/core/coverage.py",
+        "record.first > mark + 1 and not record.resume",
+        "record.first > mark + 1",
+        (f"{COVERAGE}a_hole_is_ignored_and_the_mark_stays",),
+        "a sender that resumes has nothing outstanding below",
+    ),
+    Mutant(
+        "a repetition lowers the mark",
+        "monitor/core/coverage.py",
+        "        if record.last > mark:\n            self",
+        "        if True:\n            self",
+        (f"{COVERAGE}a_repetition_returns_the_mark_and_never_lowers_it",),
+        "what came once is not counted again",
+    ),
+    Mutant(
+        "one mark for topics made again",
+        "monitor/core/coverage.py",
+        "mark = self._marks.get(source, _NOTHING)",
+        "mark = max((m for s, m in self._marks.items() if s[2:] == source[2:]), default=_NOTHING)",
+        (f"{COVERAGE}sources_have_marks_of_their_own",),
+        "a topic made again begins at 0",
+    ),
+    Mutant(
+        "the last row covered counts again",
+        "monitor/core/detector.py",
+        "if row[OFFSET] <= prior:",
+        "if row[OFFSET] < prior:",
+        (f"{EXACT}the_bounds_of_records_change_nothing",),
+        "each source offset takes effect once",
+    ),
+    Mutant(
+        "duplicates not told",
+        "monitor/core/detector.py",
+        'counters["duplicates"] += duplicates',
+        'counters["duplicates"] += 0',
+        (f"{TOLD}rows_that_came_before_are_told_as_duplicates_and_the_others_as_applied",),
+        "people see what is delivered again",
+    ),
+    Mutant(
+        "the recovered row counts again",
+        "monitor/core/detector.py",
+        "            if place.offset <= subject.recovered:",
+        "            if place.offset < subject.recovered:",
+        (f"{FLUSH}the_right_order_survives_a_crash_at_every_step",),
+        "a recovered subject holds the row at its stamp",
+    ),
+    Mutant(
+        "the row before the rules counts again",
+        "monitor/core/detector.py",
+        "if offset <= self._rules_stamp:",
+        "if offset < self._rules_stamp:",
+        (f"{BOUNDS}rows_up_to_the_stamp_of_a_rule_set_are_skipped_and_told_of",),
+        "older rules may have judged it",
+    ),
+    Mutant(
+        "freed though its rows come again",
+        "monitor/core/detector.py",
+        "if subject.recovered >= self._offset:",
+        "if False:",
+        (f"{BOUNDS}a_subject_just_recovered_is_freed_no_sooner_than_its_rows_have_come_again",),
+        "without its state they would count twice",
+    ),
+    Mutant(
+        "freed while it counts",
+        "monitor/core/subject.py",
+        "return until_ms is not None and until_ms < append_ms",
+        "return until_ms is not None and until_ms <= append_ms",
+        (f"{DETECTOR}a_subject_is_freed_after_twice_the_longest_timespan_and_the_lateness",),
+        "at its end it still counts",
+    ),
+    Mutant(
+        "series freed while it counts",
+        "monitor/core/subject.py",
+        "            if series.expires_ms < append_ms:",
+        "            if series.expires_ms <= append_ms:",
+        (f"{BOUNDS}a_latch_is_kept_as_long_as_an_event_can_come_that_finds_it_shut",),
+        "the same for a series, whose latch is shut",
+    ),
+    Mutant(
+        "kept half as long",
+        "monitor/core/plan.py",
+        "keep_ms=horizon_ms + longest_ms",
+        "keep_ms=horizon_ms",
+        (f"{BOUNDS}a_late_event_meets_what_is_less_than_a_timespan_older",),
+        "a late event meets what is a timespan older",
+    ),
+    Mutant(
+        "freed with its status",
+        "monitor/core/subject.py",
+        "return None if self.incident is not None and self.incident.version else self.expires_ms",
+        "return self.expires_ms",
+        (f"{DETECTOR}a_credential_that_was_acted_upon_is_not_freed",),
+        "a repeated, older status must not pass for news",
+    ),
+    Mutant(
+        "a freed subject stays dirty",
+        "monitor/core/subjects.py",
+        "        subject = self.held.pop(key)\n        if isinstance(subject, Subject):\n            subject.dirty = False\n",
+        "        self.held.pop(key)\n",
+        (f"{DETECTOR}a_sweep_looks_at_few_subjects_at_a_time_and_in_the_end_at_all",),
+        "it cannot be saved any more",
+    ),
+    Mutant(
+        "a latch is not saved",
+        "monitor/core/subject.py",
+        "list(series.latches.items())",
+        "[]",
+        (f"{FLUSH}the_right_order_survives_a_crash_at_every_step",),
+        "a restart must not repeat findings",
+    ),
+    Mutant(
+        "patients of other practices",
+        "monitor/intake/rows.py",
+        "pair for pair in pairs if pair[1] == tenant",
+        "pair for pair in pairs",
+        (f"{ROWS}other_axes_ride_along",),
+        "a practice sees its own patients",
+    ),
+    Mutant(
+        "unserved patients are read",
+        "monitor/intake/rows.py",
+        "            if read and pairs and",
+        "            if pairs and",
+        (f"{ROWS}who_was_not_authenticated_or_not_served_makes_no_patient_row",),
+        "only what was served was read",
+    ),
+    Mutant(
+        "failed requests make subjects",
+        "monitor/intake/rows.py",
+        "if read or axis not in _READ_ONLY_AXES:",
+        "if True:",
+        (f"{ROWS}made_up_subjects_of_failed_requests_get_no_rows",),
+        "subjects cannot be made up at will",
+    ),
+    Mutant(
+        "raw patients",
+        "monitor/intake/rows.py",
+        "(pseudonym(patient), tenant)",
+        "(patient, tenant)",
+        (f"{ROWS}every_row_is_well_formed_and_holds_nothing_raw",),
+        "nothing raw leaves intake",
+    ),
+    Mutant(
+        "single IPv6 addresses",
+        "monitor/intake/rows.py",
+        "_IPV6_PREFIX: Final = 64",
+        "_IPV6_PREFIX: Final = 128",
+        (f"{ROWS}addresses",),
+        "a subscriber has a /64, so single addresses are made up at will",
+    ),
+    Mutant(
+        "IPv4 in IPv6 is another",
+        "monitor/intake/rows.py",
+        "    if address.ipv4_mapped is not None:\n        return str(address.ipv4_mapped)\n",
+        "",
+        (f"{ROWS}addresses",),
+        "it is the same client",
+    ),
+    Mutant(
+        "not authenticated, no rows at all",
+        "monitor/intake/rows.py",
+        "if principal is None and not self._others:",
+        "if principal is None:",
+        (f"{ROWS}made_up_subjects_of_failed_requests_get_no_rows",),
+        "guesses at credentials count by address",
+    ),
+    Mutant(
+        "class of a kind only",
+        "monitor/intake/rows.py",
+        'classes.get(f"{event.realm}/{event.principal}", default)',
+        'classes.get(f"{event.principal}", default)',
+        (f"{ROWS}a_credential_has_the_class_of_the_directory_or_of_its_kind",),
+        "the directory decides",
+    ),
+    Mutant(
+        "a filter ends a moment late",
+        "monitor/rulebook/filters.py",
+        'Match(EVENT_TIME, "gte"',
+        'Match(EVENT_TIME, "gt"',
+        (f"{ALLOW}it_leaves_out_whom_it_names_until_the_end_of_its_last_day",),
+        "the end is exclusive",
+    ),
+    Mutant(
+        "a filter never ends",
+        "monitor/rulebook/filters.py",
+        "AnyOf((self.kept, ended))",
+        "AnyOf((self.kept,))",
+        (f"{ALLOW}it_leaves_out_whom_it_names_until_the_end_of_its_last_day",),
+        "an allow-list without an end is a hole that stays",
+    ),
+    Mutant(
+        "a filter ends a day early",
+        "monitor/rulebook/filters.py",
+        "dt.timedelta(days=1)",
+        "dt.timedelta(days=0)",
+        (f"{ALLOW}its_end_is_a_day_or_a_time",),
+        "its last day is inside",
+    ),
+    Mutant(
+        "a filter on every rule",
+        "monitor/rulebook/filters.py",
+        "if self.rules is not None and self.rules.isdisjoint(names):",
+        "if False:",
+        (f"{ALLOW}it_applies_to_the_base_rules_that_it_names",),
+        "it leaves out nobody elsewhere",
+    ),
+)
