@@ -12,7 +12,7 @@ JOBS ?= auto
 BIN := $(VENV)/bin
 export PYTHON VENV
 
-.PHONY: help demo test mutants lint format bench ci kafka sigma lock clean
+.PHONY: help demo test mutants lint format bench ci kafka debian sigma lock clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -20,7 +20,7 @@ help: ## Say what each target does
 demo: $(VENV)/.demo ## Run the whole loop here: gateway, Kafka, monitor, attack, report (ARGS="--rate 20 --keep")
 	@$(BIN)/monitor demo $(ARGS)
 
-test: $(VENV)/.dev kafka sigma ## Run all tests, with a real Kafka where there is Java 17 (ARGS="-k name")
+test: $(VENV)/.dev kafka debian sigma ## Run all tests, with a real Kafka where there is Java 17 (ARGS="-k name")
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 mutants: $(VENV)/.dev ## Make small mistakes in the core, one by one: which does no test notice? (ARGS="--limit 100")
@@ -43,6 +43,9 @@ ci: lint test ## Do what CI does
 
 kafka: ## Fetch the real Kafka for the tests (Maven Central; as root on Debian also Java and Maven)
 	@tests/rig/kafka/setup.sh
+
+debian: ## Install the servers that tests run beside us (Debian, as root)
+	@tests/rig/debian/setup.sh
 
 sigma: $(VENV)/.dev ## Install sigma-cli for the tests, in an environment of its own
 	@requirements/sigma.sh
