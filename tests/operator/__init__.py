@@ -1,0 +1,1 @@
+"""Operator commands: acts, who may, what they are shown."""
