@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from monitor.stream.fatal import guarded
+from monitor.stream.steps import reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -156,12 +157,15 @@ class DeliveryDesk:
                 async with self._slots[adapter.name]:
                     if not await self._book.attempting(subject, version, adapter.name):
                         continue
+                    reached("enforce.before-call")
                     outcome = await adapter.tell(record)
+                    reached("enforce.after-call")
             self._count(adapter, outcome)
             if isinstance(outcome, Accepted):
                 settled[adapter.name] = version, True
                 if all(settled.get(other.name) == (version, True) for other in self._adapters):
                     await self._book.accepted(subject, version, adapter.name)
+                    reached("enforce.accepted")
                 continue
             if isinstance(outcome, Disabled) or time.monotonic() - began > self._give_up:
                 if isinstance(outcome, Disabled):

@@ -25,6 +25,7 @@ from monitor.response.lifecycle import Decision, Policy, Step
 from monitor.response.webhook import webhook_adapters
 from monitor.stream.fatal import guarded
 from monitor.stream.sender import Delivery, OrderedSender
+from monitor.stream.steps import reached
 from monitor.wire.credentials import (
     FORMAT_VERSION,
     CredentialRecord,
@@ -104,6 +105,7 @@ class Enforcer:
         self._metrics.takeovers_total.inc()
         self._tasks = [asyncio.create_task(guarded(self._write, self._on_fatal))]
         await self._change(Step)  # the first heartbeat, before anything is decided
+        reached("enforce.active")
         # Versions make it harmless to say again what the one before may have said already.
         for subject, record in self._book.items():
             self._say_status(record)
@@ -326,6 +328,7 @@ class Enforcer:
             finding=record.finding,
         )
         self._statuses.put(0, encode(entry), self._said, record.subject.encode())
+        reached("enforce.status-queued")
 
     # What happens by itself
 

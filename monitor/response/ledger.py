@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 from monitor.errors import InvariantError, SendError
 from monitor.stream.kafka import aiokafka_options
 from monitor.stream.read import end_offsets, read_to_end
+from monitor.stream.steps import reached
 from monitor.wire.credentials import (
     ENFORCER_KEY,
     RULES_KEY,
@@ -69,6 +70,7 @@ class Ledger:
             linger_ms=0,
         )
         await self._producer.start()
+        reached("enforce.fenced")
         async for records, _, _ in read_to_end(kafka, self._credentials_topic, 0):
             for record in records:
                 self._restore(record.key, record.value, record.offset)
@@ -133,7 +135,9 @@ class Ledger:
             written.append((RULES_KEY, encode(rules)))
         written.append((ENFORCER_KEY, encode(position)))
         async with self._writing:
+            reached("enforce.before-transaction")
             await self._write(entries, written)
+            reached("enforce.after-transaction")
         self.position = position
         if rules is not None:
             self.rules = rules
@@ -152,6 +156,7 @@ class Ledger:
                     for key, value in written
                 ]
                 await asyncio.gather(*sends)
+                reached("enforce.in-transaction")
         except ProducerFenced:
             msg = (
                 "another enforcer has taken over, or Kafka took longer than"

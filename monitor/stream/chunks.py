@@ -249,6 +249,7 @@ class RoleApp(faust.App):
         instance: str | None,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
+        self.role = role
         self.kafka = kafka
         self.group = group
         self.instance = f"{instance}-{role}" if instance else None

@@ -24,6 +24,7 @@ from monitor.stream.kafka import aiokafka_options
 from monitor.stream.role import OpenPartition, SendingRole, WorkClock
 from monitor.stream.saved import SLICE_SECONDS, Record, SavedState
 from monitor.stream.sender import BATCH_BYTES, Delivery, OrderedSender
+from monitor.stream.steps import reached
 from monitor.wire import routed
 from monitor.wire.rejected import encode_rejected
 from monitor.wire.state import unpack_subject
@@ -95,8 +96,10 @@ class DetectPartition(OpenPartition):
             max_request_size=4 << 20,
         )
         await self._producer.start()
+        reached("detect.fenced")
         recovery = await self._saved.recover(kafka)
         self._saved.check_whole(recovery, self.committed)
+        reached("detect.recovered")
         seconds = time.perf_counter() - began
         self._metrics.recovery_seconds.set(seconds)
         log.info(
@@ -121,6 +124,7 @@ class DetectPartition(OpenPartition):
                     detector.apply(routed_record, record.offset, record.timestamp)
                 self._applied = record.offset
                 self._append_ms = record.timestamp
+                reached("detect.applied")
                 now = time.perf_counter()
                 if now - began > SLICE_SECONDS:
                     self._clock.worked(now - began)
@@ -144,6 +148,7 @@ class DetectPartition(OpenPartition):
             rule = found["rule"]["id"]
             self._metrics.findings_total.labels(rule, found["mode"], found["action"]).inc()
             log.info("finding", finding=found["id"], rule=rule, value=found["value"])
+            reached("detect.finding-queued")
         for seen in outcomes.observations:
             self._senders.findings.put(0, orjson.dumps(seen), self._delivery, _key(seen))
         for failure in outcomes.failed:
@@ -178,6 +183,7 @@ class DetectPartition(OpenPartition):
             self._room.set()
             delivery, self._delivery = self._delivery, Delivery()
         await delivery.wait()
+        reached("detect.findings-durable")
         async with self._writing:
             if self.closed:
                 return None
@@ -202,15 +208,19 @@ class DetectPartition(OpenPartition):
                         batch.append(key=key, value=value, timestamp=now_ms)
                     size += len(key) + len(value or b"")
                 await self._send(producer, batch)
+                reached("detect.before-state-commit")
         except KafkaError as error:
             place = f"{self._topic}-{self.tp.partition}"
             msg = f"{place}: state was not written ({type(error).__name__})"
             raise SendError(msg) from error
+        reached("detect.state-durable")
         self._metrics.state_bytes_total.inc(size)
 
     async def _send(self, producer: AIOKafkaProducer, batch: Any) -> None:
         batch.close()
-        await (await producer.send_batch(batch, self._topic, partition=self.tp.partition))
+        sent = await producer.send_batch(batch, self._topic, partition=self.tp.partition)
+        reached("detect.state-sent")
+        await sent
 
     async def close(self) -> None:
         """Give up the partition and stop its producer, after a write that is under way."""

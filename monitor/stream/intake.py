@@ -17,6 +17,7 @@ from monitor.core.events import AXIS_PRINCIPAL, OFFSET, RowKind, credential_subj
 from monitor.errors import InvariantError, RejectedRecordError
 from monitor.stream.role import OpenPartition, Role
 from monitor.stream.sender import Delivery
+from monitor.stream.steps import reached
 from monitor.wire.credentials import decode_status
 from monitor.wire.rejected import encode_rejected, rejected_key
 from monitor.wire.routed import encode_rows
@@ -69,12 +70,14 @@ class IntakePartition(OpenPartition):
         targets: dict[int, list[Row]] = {}
         for at in range(0, len(records), SLICE_RECORDS):
             self.rows(records[at : at + SLICE_RECORDS], targets, delivery)
+            reached("intake.decoded")
             await asyncio.sleep(0)
             if self.closed:
                 return
         last = records[-1].offset
         for partition in sorted(targets):
             self._send(partition, targets[partition], last, delivery)
+        reached("intake.queued")
         self._under_way.append((self.continuity.next, delivery))
         await self.outlet.routed.room()
         await self.outlet.rejected.room()

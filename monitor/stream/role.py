@@ -16,6 +16,7 @@ from monitor.errors import InvariantError
 from monitor.stream.chunks import Chunk, Partition, RoleApp
 from monitor.stream.fatal import guarded
 from monitor.stream.sender import plain_producer
+from monitor.stream.steps import reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -254,7 +255,11 @@ class Role(ABC):
                 position = await partition.flush(final=final)
                 if position is not None and position > partition.committed:
                     positions[partition.tp] = position
-            if positions and await self.app.thread.commit_positions(positions):
+            if not positions:
+                return
+            reached(f"{self.app.role}.before-commit")
+            if await self.app.thread.commit_positions(positions):
+                reached(f"{self.app.role}.after-commit")
                 for partition in self.partitions:
                     if partition.tp in positions:
                         partition.committed = positions[partition.tp]

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 
 from monitor.errors import SendError
 from monitor.stream.kafka import aiokafka_options
+from monitor.stream.steps import reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,7 +119,10 @@ class OrderedSender:
             size += len(value)
             deliveries.append(delivery)
         batch.close()
-        await (await self._producer.send_batch(batch, self._topic, partition=partition))
+        acknowledged = await self._producer.send_batch(batch, self._topic, partition=partition)
+        reached("send.under-way")
+        await acknowledged
+        reached("send.acknowledged")
         self._waiting_bytes -= size
         if self._waiting_bytes <= WAITING_BYTES:
             self._room.set()
