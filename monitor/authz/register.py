@@ -17,9 +17,9 @@ from monitor.errors import InvariantError
 from monitor.stream.kafka import consumer_options
 from monitor.wire.credentials import (
     ENFORCER_KEY,
-    RULES_KEY,
     decode_credential,
     decode_enforcer,
+    is_credential,
 )
 
 if TYPE_CHECKING:
@@ -145,13 +145,15 @@ class Register:
             )
 
     def _apply(self, record: ConsumerRecord) -> None:
-        if record.key is None or record.key == RULES_KEY:
+        if record.key is None:
             return
         place = f"{record.topic}-{record.partition} offset {record.offset}"
         if record.key == ENFORCER_KEY:
             if record.value is not None:
                 self._heartbeat_ms = decode_enforcer(record.value, place).heartbeat_ms
                 self._metrics.authz_heartbeat_timestamp_seconds.set(self._heartbeat_ms / 1000)
+            return
+        if not is_credential(record.key):
             return
         subject = record.key.decode()
         refusal = None

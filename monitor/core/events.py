@@ -66,7 +66,10 @@ EVENT_LENGTH: Final = 20
 STATUS_VERSION: Final = 5
 STATUS_VALUE: Final = 6  # a CredentialStatus
 STATUS_FINDING: Final = 7  # the finding that it answers, or None
-STATUS_LENGTH: Final = 8
+STATUS_RESTART: Final = 8  # events up to this time count no more, or None
+STATUS_REOPEN: Final = 9  # what was found before this time may be found again, or None
+STATUS_WATCH: Final = 10  # the finding that is held and whose exposure is to be told, or None
+STATUS_LENGTH: Final = 11
 
 AXIS_PRINCIPAL: Final = "principal"
 AXIS_PATIENT: Final = "patient"

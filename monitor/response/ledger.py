@@ -30,6 +30,7 @@ from monitor.wire.credentials import (
     decode_rules,
     encode,
     encode_decision,
+    is_credential,
 )
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Ledger:
             )
         elif key == RULES_KEY:
             self.rules = decode_rules(value, place)
-        else:
+        elif is_credential(key):
             credential = decode_credential(value, place)
             self.credentials[credential.subject] = credential
 

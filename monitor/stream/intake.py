@@ -217,6 +217,9 @@ class StatusPartition(IntakePartition):
                     entry.version,
                     entry.status,
                     entry.finding,
+                    entry.restart_ms,
+                    entry.reopen_ms,
+                    entry.watch,
                 )
             )
 

@@ -26,6 +26,7 @@ from monitor.wire.credentials import (
     decode_credential,
     decode_enforcer,
     decode_rules,
+    is_credential,
 )
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ async def _ledger(
                 enforcer = decode_enforcer(record.value, place)
             elif record.key == RULES_KEY:
                 rules = decode_rules(record.value, place)
-            else:
+            elif is_credential(record.key):
                 credentials[record.key] = decode_credential(record.value, place)
     return enforcer, rules, list(credentials.values())
 

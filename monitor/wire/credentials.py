@@ -1,7 +1,8 @@
 """The bytes of `credentials`, `status`, `control` and `decisions`: JSON, so that a person can read them.
 
-`credentials` is compacted: one record per credential, and three of our own whose keys start with
-``@`` (a realm never does).
+`credentials` is compacted: one record per credential, and records of our own whose keys start with
+``@`` (a realm never does): where the enforcer is, the rules in force, earlier incidents of credentials,
+and what `wire.safety` has.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from monitor.core.events import CredentialStatus, RulesRecord
 from monitor.errors import InvariantError
 
 FORMAT_VERSION: Final = 1
+#: Of a credential's record: 2 has what holds a response, who did what, and the incident's times.
+CREDENTIAL_VERSION: Final = 2
 ENFORCER_KEY: Final = b"@enforcer"
 RULES_KEY: Final = b"@rules"
+#: Before the name of an incident that another one of the same credential has followed.
+INCIDENT_KEY: Final = b"@incident/"
 #: Largest act: the ledger's answer holds all of it, in records of 2 MiB at most.
 ACT_BYTES: Final = 1_500_000
 #: The ledger's answers to an act that publishes rules; each entry names the act.
@@ -25,9 +30,22 @@ RULES_ACTIVATED: Final = "rules_activated"
 RULES_UNCHANGED: Final = "rules_unchanged"
 RULES_REFUSED: Final = "rules_refused"
 
-#: How far the response to a finding has come.
-#: `held` is a finding too old to act on: the credential stays active.
-ResponseState = Literal["held", "requested", "accepted", "enforced", "failed", "expired", "reinstated"]
+#: How far the response has come. `held` waits for a person, or for fresh events: the credential stays
+#: active. `enforced` is proven, by a refusal seen or by the gateway's own state; `quiet` is silence while
+#: others of its realm were heard. `expired`, `reinstated` and `dismissed` are ends.
+ResponseState = Literal[
+    "held",
+    "requested",
+    "accepted",
+    "enforced",
+    "quiet",
+    "failed",
+    "expired",
+    "reinstated",
+    "dismissed",
+]
+#: Why a response is held: a ceiling, two people must agree, too old to act on, automation is paused.
+Held = Literal["fuse", "protected", "stale", "paused"]
 
 
 class RuleName(msgspec.Struct, frozen=True):
@@ -37,14 +55,29 @@ class RuleName(msgspec.Struct, frozen=True):
     title: str
 
 
-class CredentialRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Today's status of a credential, and how far the gateway has followed. Times in epoch ms.
+#: What stands for a rule where a person asked for the response.
+BY_HAND: Final = RuleName("", "Asked for by a person")
 
-    `version` rises with each change of `status`; `state` tells of the delivery of that version.
-    `enforced_ms` is when a refusal was seen in the events.
+
+class Approval(msgspec.Struct, frozen=True):
+    """One person's agreement to a response that is held."""
+
+    by: str
+    at_ms: int
+    reason: str
+
+
+class CredentialRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Today's status of a credential, its latest incident, and how far the response has come.
+
+    `version` rises with each change of `status` (or of `until_ms`); `state` tells of that version.
+    `finding` is the one that the response answers, or ``act-`` and the id of a person's act; `by` is
+    ``rule`` and its id, or the person. `enforced_ms` is when the proof came: `proof` says which.
+    Of what is held, `action` is what approving it does, `exposed` counts successful requests since the
+    finding, and `paged` is the number of patients that the last page told of. Times in epoch ms.
     """
 
-    v: int = FORMAT_VERSION
+    v: int = CREDENTIAL_VERSION
     realm: str
     id: str
     kind: str
@@ -67,6 +100,27 @@ class CredentialRecord(msgspec.Struct, frozen=True, kw_only=True):
     requested_ms: int
     accepted_ms: int | None = None
     enforced_ms: int | None = None
+    proof: Literal["refused", "read_back"] | None = None
+    quiet_ms: int | None = None
+    principal_class: str = ""
+    tenants: int = 0
+    action: Literal["suspend", "revoke"] = "suspend"
+    ttl_ms: int | None = None
+    by: str = ""
+    reason: str = ""
+    held: Held | None = None
+    approvals: tuple[Approval, ...] = ()
+    exposed: int = 0
+    paged: int = 0
+    acknowledged_ms: int | None = None
+    acknowledged_by: str | None = None
+    qualified_ms: int | None = None
+    qualified_by: str | None = None
+    qualified: str | None = None
+    ended_ms: int | None = None
+    closed_ms: int | None = None
+    closed_by: str | None = None
+    verdict: str | None = None
 
     @property
     def subject(self) -> str:
@@ -77,7 +131,9 @@ class CredentialRecord(msgspec.Struct, frozen=True, kw_only=True):
 class EnforcerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Where the enforcer goes on, and its sign of life.
 
-    `findings_offset` and `control_offset` are the next to read; `hash` is that of the last decision.
+    `findings_offset` and `control_offset` are the next to read, `evidence_offset` the next finding whose
+    evidence is to be gathered; `hash` is that of the last decision. `versions` is the highest version of
+    any credential whose record is kept no more: where it comes again, it goes on from there.
     """
 
     v: int = FORMAT_VERSION
@@ -88,6 +144,8 @@ class EnforcerRecord(msgspec.Struct, frozen=True, kw_only=True):
     incidents: int = 0
     heartbeat_ms: int = 0
     mode: str = "shadow"
+    evidence_offset: int = 0
+    versions: int = 0
 
 
 class RulesInForce(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,7 +186,12 @@ class PublishRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CredentialStatusEntry(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="status"):
-    """An entry of `status`: a credential's status changed."""
+    """An entry of `status`: a credential's status changed, or detect is to look at it anew.
+
+    Events up to `restart_ms` count no more; what rules found before `reopen_ms` they may find again;
+    `watch` is the finding that is held, whose exposure is to be told. An entry that says again what
+    another one said changes nothing.
+    """
 
     v: int = FORMAT_VERSION
     realm: str
@@ -137,6 +200,9 @@ class CredentialStatusEntry(msgspec.Struct, frozen=True, kw_only=True, tag_field
     version: int
     at_ms: int
     finding: str | None
+    restart_ms: int | None = None
+    reopen_ms: int | None = None
+    watch: str | None = None
 
 
 class _FormerRules(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="rules"):
@@ -152,25 +218,25 @@ def encode(record: msgspec.Struct) -> bytes:
 
 def decode_credential(value: bytes, place: str) -> CredentialRecord:
     """Return a credential's record; raises InvariantError, with `place`, where it is not one."""
-    record: CredentialRecord = _decode(value, CredentialRecord, place)
-    return record
+    record: CredentialRecord = read_json(value, CredentialRecord, place, CREDENTIAL_VERSION)
+    return msgspec.structs.replace(record, v=CREDENTIAL_VERSION)
 
 
 def decode_enforcer(value: bytes, place: str) -> EnforcerRecord:
     """Return the enforcer's record; raises InvariantError, with `place`, where it is not one."""
-    record: EnforcerRecord = _decode(value, EnforcerRecord, place)
+    record: EnforcerRecord = read_json(value, EnforcerRecord, place)
     return record
 
 
 def decode_rules(value: bytes, place: str) -> RulesInForce:
     """Return the rule set in force; raises InvariantError, with `place`, where it is not one."""
-    rules: RulesInForce = _decode(value, RulesInForce, place)
+    rules: RulesInForce = read_json(value, RulesInForce, place)
     return rules
 
 
 def decode_control(value: bytes, place: str) -> PublishRules:
     """Return an act of `control`; raises InvariantError, with `place`, where it is not one."""
-    act: PublishRules = _decode(value, PublishRules, place)
+    act: PublishRules = read_json(value, PublishRules, place)
     return act
 
 
@@ -179,7 +245,9 @@ def decode_status(value: bytes, place: str) -> CredentialStatusEntry | None:
 
     None stands for a rule set that an earlier monitor said there.
     """
-    entry: CredentialStatusEntry | _FormerRules = _decode(value, CredentialStatusEntry | _FormerRules, place)
+    entry: CredentialStatusEntry | _FormerRules = read_json(
+        value, CredentialStatusEntry | _FormerRules, place
+    )
     return None if isinstance(entry, _FormerRules) else entry
 
 
@@ -202,14 +270,34 @@ def decision_hash(value: bytes) -> str:
     return hashlib.sha256(value).hexdigest()
 
 
-def _decode(value: bytes, kind: Any, place: str) -> Any:
+def is_credential(key: bytes) -> bool:
+    """Return whether the record of a key of `credentials` is a credential's, and none of our own."""
+    return not key.startswith(b"@")
+
+
+def read_json(value: bytes, kind: Any, place: str, newest: int = FORMAT_VERSION) -> Any:
+    """Return a record of a kind, of a version up to `newest`; raises InvariantError where it is not one."""
     try:
         record = msgspec.json.decode(value, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         # msgspec's text names a field and a type; a value of ours is no secret, but of others may be.
+        version = _version_of(value)
+        if isinstance(version, int) and version > newest:
+            raise InvariantError(_too_new(place, version, newest)) from None
         msg = f"{place}: not a record of ours ({type(error).__name__}); who else writes there?"
         raise InvariantError(msg) from None
-    if record.v != FORMAT_VERSION:
-        msg = f"{place}: format {record.v}: this monitor reads {FORMAT_VERSION}; was it downgraded?"
-        raise InvariantError(msg)
+    if not FORMAT_VERSION <= record.v <= newest:
+        raise InvariantError(_too_new(place, record.v, newest))
     return record
+
+
+def _too_new(place: str, version: int, newest: int) -> str:
+    reads = f"{FORMAT_VERSION} to {newest}" if newest > FORMAT_VERSION else f"{newest}"
+    return f"{place}: format {version}: this monitor reads {reads}; was it downgraded?"
+
+
+def _version_of(value: bytes) -> Any:
+    try:
+        return orjson.loads(value)["v"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
