@@ -31,6 +31,7 @@ def check(config: Path | None) -> None:
     """
     from monitor.intake.formats import find_format
     from monitor.intake.keys import load_keys
+    from monitor.response.operators.people import PeopleFiles
     from monitor.settings import load_settings
     from monitor.stream.rules import read_configured_rules
 
@@ -39,6 +40,9 @@ def check(config: Path | None) -> None:
     for source in settings.sources:
         find_format(source.format, f"sources.{source.name}.format")
     rules = read_configured_rules(settings)
+    people = PeopleFiles.of(settings.operator)
+    if people is not None:
+        people.read()
     click.echo(
         f"The configuration is right: {len(settings.sources)} source(s),"
         f" {len(rules.rule_set.rules)} rules, response.mode {settings.response.mode}."

@@ -134,6 +134,16 @@ class Metrics:
         self.takeovers_total = self._counter(
             "takeovers_total", "Times that this process became the active enforcer."
         )
+        # Operators
+        self.operator_acts_total = self._counter(
+            "operator_acts_total",
+            "Acts that people asked of the enforcer, by kind and outcome.",
+            "kind",
+            "outcome",
+        )
+        self.operator_refused_total = self._counter(
+            "operator_refused_total", "Requests that the operator API did not admit, by reason.", "reason"
+        )
         # Authz
         self.authz_decisions_total = self._counter(
             "authz_decisions_total", "Answers to gateways.", "decision"

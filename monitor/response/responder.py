@@ -27,7 +27,7 @@ class Responder(Protocol):
         """
 
     def credentials(self) -> Sequence[CredentialView]:
-        """Return all credentials that there is a record of, in no order."""
+        """Return all credentials with a record, or in the directory, in no order."""
 
     def incidents(self) -> Sequence[IncidentView]:
         """Return all incidents that are remembered, open and ended, in no order."""

@@ -1,12 +1,13 @@
 """All settings: one YAML file, environment overrides, read strictly, all faults at once."""
 
-from monitor.settings.loading import load_settings, origin_of, setting_paths
+from monitor.settings.loading import load_operator_settings, load_settings, origin_of, setting_paths
 from monitor.settings.models import (
     AuthzSettings,
     CredentialsSettings,
     DetectSettings,
     KafkaSettings,
     ObserveSettings,
+    OperatorSettings,
     PrivacySettings,
     ResponseSettings,
     Role,
@@ -23,6 +24,7 @@ __all__ = [
     "DetectSettings",
     "KafkaSettings",
     "ObserveSettings",
+    "OperatorSettings",
     "PrivacySettings",
     "ResponseSettings",
     "Role",
@@ -31,6 +33,7 @@ __all__ = [
     "SourceSettings",
     "WebhookSettings",
     "WorkerSettings",
+    "load_operator_settings",
     "load_settings",
     "origin_of",
     "setting_paths",

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
+    SettingsConfigDict,
     SettingsError,
 )
 
 from monitor.errors import ConfigurationError, Fault
-from monitor.settings.models import Settings
+from monitor.settings.models import OperatorSettings, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,13 +35,20 @@ _FILES: Final = frozenset(
         "directory_file",
         "secret_file",
         "paths",
+        "allowed_signers_file",
+        "rights_file",
+        "tls_certificate_file",
+        "tls_key_file",
+        "ca_file",
+        "identity_file",
     }
 )
 
 Place = tuple[str | int, ...]
+_Loaded = TypeVar("_Loaded", bound=BaseSettings)
 
 
-class _Layered(Settings):
+class _EnvironmentFirst(BaseSettings):
     """Settings whose environment wins over the file, which is passed as arguments."""
 
     @classmethod
@@ -55,6 +63,16 @@ class _Layered(Settings):
         return env_settings, init_settings
 
 
+class _Layered(_EnvironmentFirst, Settings):
+    pass
+
+
+class _OperatorAlone(_EnvironmentFirst):
+    model_config = SettingsConfigDict(**{**Settings.model_config, "extra": "ignore"})
+
+    operator: OperatorSettings = OperatorSettings()
+
+
 def load_settings(path: Path | None = None, *, check_files: bool = True) -> Settings:
     """Return the settings of a file (default: $MONITOR_CONFIG, then ./monitor.yaml).
 
@@ -62,13 +80,25 @@ def load_settings(path: Path | None = None, *, check_files: bool = True) -> Sett
     of the file. Relative paths are relative to the file's folder. With `check_files`, files that
     settings name must be readable. Raises ConfigurationError with all faults.
     """
+    return _load(_Layered, path, check_files=check_files)
+
+
+def load_operator_settings(path: Path | None = None) -> OperatorSettings:
+    """Return the section `operator` alone, as `load_settings` does: a laptop has nothing else.
+
+    What else the file holds is not looked at, and the files that it names need not be there.
+    """
+    return _load(_OperatorAlone, path, check_files=False).operator
+
+
+def _load(model: type[_Loaded], path: Path | None, *, check_files: bool) -> _Loaded:
     named = path is not None or _CONFIG_VARIABLE in os.environ
     path = path or Path(os.environ.get(_CONFIG_VARIABLE, DEFAULT_PATH))
     plain, lines = _read(path, required=named)
     faults = list(_unknown_variables())
     settings = None
     try:
-        settings = _Layered(**_absolute(plain, path.parent.absolute()))
+        settings = model(**_absolute(plain, path.parent.absolute()))
     except ValidationError as error:
         faults += [_fault(path, lines, item) for item in error.errors(include_input=False)]
     except SettingsError as error:

@@ -17,6 +17,7 @@ _NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 _TOPIC = r"^[A-Za-z0-9._-]{1,249}$"
 _REALM = r"^[A-Za-z0-9_.-]{1,64}$"
 _PREFIX = r"^[A-Za-z0-9._-]{0,180}$"
+_URL = r"^https?://[^\s/?#@]+$"
 
 Servers = Annotated[list[Annotated[str, Field(pattern=_SERVER)]], NoDecode, BeforeValidator(split_servers)]
 
@@ -139,6 +140,37 @@ class AuthzSettings(_Section):
     principal_header: str = Field("x-client-id", pattern=r"^[A-Za-z0-9-]+$")
 
 
+class OperatorSettings(_Section):
+    """The operator API of the enforcer (off without `allowed_signers_file`), and how commands reach it."""
+
+    listen: Address = Listen("127.0.0.1", 9192)
+    audience: str = Field("access-monitor", pattern=r"^[A-Za-z0-9._:-]{1,100}$")
+    allowed_signers_file: Path | None = None
+    rights_file: Path | None = None
+    tls_certificate_file: Path | None = None
+    tls_key_file: Path | None = None
+    url: str | None = Field(None, pattern=_URL)
+    servers: list[Annotated[str, Field(pattern=_URL)]] = []
+    ca_file: Path | None = None
+    identity_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        wrong = []
+        if (self.allowed_signers_file is None) != (self.rights_file is None):
+            wrong.append("allowed_signers_file and rights_file belong together")
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            wrong.append("tls_certificate_file and tls_key_file belong together")
+        here = self.listen.host in {"localhost", "::1"} or self.listen.host[:4] == "127."
+        if not here and self.tls_certificate_file is None:
+            wrong.append(
+                "listen is not this machine alone, so tls_certificate_file and tls_key_file are needed"
+            )
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+
 class WorkerSettings(_Section):
     """What a worker process does, and its stable name in the groups (static membership)."""
 
@@ -172,6 +204,7 @@ class Settings(BaseSettings):
     detect: DetectSettings = DetectSettings()
     response: ResponseSettings = ResponseSettings()
     authz: AuthzSettings = AuthzSettings()
+    operator: OperatorSettings = OperatorSettings()
     worker: WorkerSettings = WorkerSettings()
     observe: ObserveSettings = ObserveSettings()
 

@@ -67,8 +67,9 @@ class IncidentView(msgspec.Struct, frozen=True, kw_only=True):
 
     `held_for` says why a response waits: ``fuse``, ``protected``, ``stale``, ``paused``, and
     `approvals` who agreed so far, of `approvals_needed`. `patients` counts those read with success
-    since the first event of the finding's window; where `patients_capped`, there were more. The law's
-    clock starts at one of `detected_ms`, `acknowledged`, `qualified_as`.
+    since the first event of the finding's window; where `patients_capped`, there were more. `leaked` are
+    requests answered after the decision, `exposed` those answered while it is held. `by` is the person who
+    asked for the response, or ``rule`` and its id. The law's clock starts at one of `detected_ms`, `acknowledged`, `qualified_as`.
     """
 
     incident: str
@@ -92,10 +93,14 @@ class IncidentView(msgspec.Struct, frozen=True, kw_only=True):
     patients_capped: bool = False
     tenants: int = 0
     leaked: int = 0
+    exposed: int = 0
+    by: str = ""
+    reason: str = ""
     detected_ms: int
     requested_ms: int | None = None
     accepted_ms: int | None = None
     enforced_ms: int | None = None
+    quiet_ms: int | None = None
     proof: str = ""
     until_ms: int | None = None
     ended_ms: int | None = None

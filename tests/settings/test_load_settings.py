@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.errors import ConfigurationError
-from monitor.settings import load_settings, setting_paths
+from monitor.settings import load_operator_settings, load_settings, setting_paths
 from monitor.settings.values import format_duration, parse_duration, parse_listen
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "monitor.yaml"
@@ -182,3 +183,36 @@ def test_what_is_no_duration_is_refused(text: Any):
 def test_what_is_no_address_is_refused(text: str):
     with pytest.raises(ValueError, match="expected host:port"):
         parse_listen(text)
+
+
+def test_commands_of_operators_need_nothing_but_their_section(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "laptop.yaml"
+    path.write_text("operator: {servers: ['https://monitor:9192'], identity_file: keys/me}\nelse: [1]\n")
+    operator = load_operator_settings(path)
+    assert operator.servers == ["https://monitor:9192"]
+    assert operator.identity_file == tmp_path / "keys/me"
+    monkeypatch.setenv("MONITOR_OPERATOR__AUDIENCE", "clinic")
+    assert load_operator_settings(path).audience == "clinic"
+    path.write_text("operator: {servers: ['nowhere'], sudo: true}\n")
+    with pytest.raises(ConfigurationError) as refused:
+        load_operator_settings(path)
+    assert len(refused.value.faults) == 2
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"listen": "0.0.0.0:9192"}, "tls_certificate_file and tls_key_file are needed"),
+        ({"allowed_signers_file": "a"}, "allowed_signers_file and rights_file belong together"),
+        ({"tls_key_file": "a"}, "tls_certificate_file and tls_key_file belong together"),
+        ({"url": "https://user:secret@monitor"}, "does not have the right form"),
+    ],
+)
+def test_an_operator_api_is_never_open_by_mistake(tmp_path: Path, section: dict[str, str], said: str):
+    path = tmp_path / "monitor.yaml"
+    path.write_text(json.dumps({"operator": section}))
+    with pytest.raises(ConfigurationError, match=said) as refused:
+        load_operator_settings(path)
+    assert "secret" not in str(refused.value)
