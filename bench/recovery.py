@@ -28,7 +28,7 @@ from monitor.core.detector import Detector
 from monitor.core.events import AXIS_PRINCIPAL, RowsRecord, RulesRecord, SourceId
 from monitor.core.rules import rule_set_document
 from monitor.intake.canonical import decode
-from monitor.intake.keys import Keys
+from monitor.intake.keys import Epoch, Keys
 from monitor.intake.rows import EventRouter
 from monitor.observe.metrics import Metrics
 from monitor.rulebook import compile_pattern, load_rules
@@ -64,7 +64,7 @@ def new_detector(partition: int) -> Detector:
 def samples(rule_set: RuleSet) -> list[tuple[list[object], int | None]]:
     """Return (snapshot, until) of subjects that did a few things each."""
     rng = random.Random(1)
-    router = EventRouter(rule_set, Keys(bytes(32), "k1", bytes(32)), 1, compile_pattern)
+    router = EventRouter(rule_set, Keys(bytes(32), (Epoch("k1", bytes(32)),)), 1, compile_pattern)
     detector = new_detector(0)
     detector.activate(RulesRecord(1, rule_set.revision, rule_set_document(rule_set)), NOW_MS)
     source, offset = SourceId("c", "t", "t", 0), 0

@@ -21,11 +21,15 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
 from monitor.authz.register import Register
 from monitor.core.events import CredentialStatus, credential_subject
 from monitor.errors import ConfigurationError, Fault
+from monitor.intake.keys import load_credential_key
+from monitor.intake.pseudonym import credential_pseudonyms
 from monitor.observe.metrics import Metrics
 from monitor.stream.reach import wait_for_broker
 from monitor.stream.topics import partition_counts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from monitor.authz.register import Refusal
     from monitor.settings import Settings
     from monitor.settings.values import Listen
@@ -44,6 +48,7 @@ class AuthzService:
         self._listen = listen
         self._realm = settings.authz.realm
         self._header = settings.authz.principal_header
+        self._person = people_of(settings)
         self.metrics = Metrics()
         self.register = Register(settings, self.metrics)
         self._runner: web.ServerRunner | None = None
@@ -101,7 +106,10 @@ class AuthzService:
         realm = next(iter(realms), None)
         if not realm:
             return self._refuse(403, "no_realm", f"set authz.realm, or send {REALM_HEADER}")
-        refusal = self.register.refusal(credential_subject(realm, principal))
+        subject = credential_subject(realm, principal)
+        refusal = self.register.refusal(subject)
+        if refusal is None and self._person is not None:
+            refusal = self.register.refusal(credential_subject(realm, self._person(subject)))
         if refusal is None:
             self._allowed.inc()
             return web.Response()
@@ -135,6 +143,23 @@ class AuthzService:
             body = generate_latest(self.metrics.registry)
             return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_PLAIN_1_0_0})
         return web.Response(status=404, text="there is /-/healthz, /-/readyz and /-/metrics")
+
+
+def people_of(settings: Settings) -> Callable[[str], str] | None:
+    """Return what gives a person's credential (``realm/id``) its pseudonym, as intake does.
+
+    Without a key file here a session or an account cannot be refused, which is said loudly. Raises
+    ConfigurationError where the file is there and cannot be used.
+    """
+    path = settings.privacy.key_file
+    if not path.exists():
+        log.warning(
+            "no key file here: credentials of people (sessions, accounts) are let through even where they"
+            " are refused; make one with `monitor keys authz`",
+            setting="privacy.key_file",
+        )
+        return None
+    return credential_pseudonyms(load_credential_key(path))
 
 
 async def run_authz(settings: Settings, listen: Listen) -> None:

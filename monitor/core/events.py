@@ -62,6 +62,8 @@ RECORDS: Final = 17
 GATEWAY: Final = 18
 PRINCIPAL_CLASS: Final = 19
 EVENT_LENGTH: Final = 20
+#: Beyond the columns of every event: on a person's own axis, the sealed handle of the credential.
+HANDLE: Final = 20
 # RowKind.STATUS only; TIME is when it was decided.
 STATUS_VERSION: Final = 5
 STATUS_VALUE: Final = 6  # a CredentialStatus

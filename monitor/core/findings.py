@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from monitor.core.events import (
     AXIS_PATIENT,
     AXIS_PRINCIPAL,
+    HANDLE,
     OFFSET,
     PRINCIPAL_CLASS,
     PRINCIPAL_KIND,
@@ -98,6 +99,7 @@ def finding(place: Place, row: Row, subject: Subject, excess: Excess) -> dict[st
         **_who(subject),
         "principal_kind": row[PRINCIPAL_KIND] if subject.axis == AXIS_PRINCIPAL else None,
         "principal_class": row[PRINCIPAL_CLASS] if subject.axis == AXIS_PRINCIPAL else None,
+        **_handle(subject, row),
         "group": dict(zip(rule.group_by[1:], group, strict=True)),
         "value": value,
         "threshold": rule.threshold,
@@ -149,6 +151,13 @@ def observation(
         "patients_capped": more,
         "routed": {"partition": place.partition, "offset": place.offset},
     }
+
+
+def _handle(subject: Subject, row: Row) -> dict[str, Any]:
+    """Return the sealed handle of a person's credential, which only the enforcer opens."""
+    if subject.axis == AXIS_PRINCIPAL and len(row) > HANDLE:
+        return {"handle": row[HANDLE]}
+    return {}
 
 
 def _who(subject: Subject) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""The key file: one key for pseudonyms, another for partitions.
+"""The key file of intake: the routing key, the pseudonym keys by epoch, the public key for handles.
 
-The routing key decides which partition a subject lives in. It never rotates: a subject that
-moved would leave its windows behind. The pseudonym key has an id, so that it can rotate later.
+The routing key decides which partition a subject lives in, and what a person's credential is called. It
+never rotates: a subject that moved would leave its windows and its incident behind. Pseudonym keys do,
+each from a time on (docs/adr/0011-key-epochs.md). `key_files` makes and changes these files.
 """
 
 from __future__ import annotations
@@ -13,47 +14,122 @@ import os
 import secrets
 import stat
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from monitor.errors import ConfigurationError, Fault
+from monitor.intake.handles import Opener, Sealer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 KEY_BYTES: Final = 32
-_VERSION: Final = 1
+FILE_VERSION: Final = 2
+_VERSION_BEFORE: Final = 1
 #: Subjects whose partition is kept at hand, per axis.
 _CACHED_PARTITIONS: Final = 65_536
+_LARGEST_FILE: Final = 65_536
+
+Name = Annotated[str, msgspec.Meta(pattern="^[a-z0-9]{1,16}$")]
+T = TypeVar("T")
 
 
-class _PseudonymKey(msgspec.Struct, forbid_unknown_fields=True):
-    id: Annotated[str, msgspec.Meta(pattern="^[a-z0-9]{1,16}$")]
+class EpochEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """One pseudonym key in the file; `begins_ms` is when intake begins to count by it."""
+
+    id: Name
     key: str
+    begins_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+    def __repr__(self) -> str:
+        return f"EpochEntry({self.id!r})"
 
 
-class _KeyFile(msgspec.Struct, forbid_unknown_fields=True):
+class PublicEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """The key that handles are sealed for."""
+
+    id: Name
+    public: str
+
+
+class KeyFile(msgspec.Struct, forbid_unknown_fields=True):
+    """What a key file of intake holds."""
+
     version: int
     routing: str
-    pseudonym: _PseudonymKey
+    pseudonyms: Annotated[list[EpochEntry], msgspec.Meta(min_length=1)]
+    handles: PublicEntry | None = None
+
+    def __repr__(self) -> str:
+        return "KeyFile(…)"
+
+
+class _FileBefore(msgspec.Struct, forbid_unknown_fields=True):
+    version: int
+    routing: str
+    pseudonym: EpochEntry
+
+
+class CredentialKeyFile(msgspec.Struct, forbid_unknown_fields=True):
+    """The part of a key file that the decision service needs: people's credentials, no patients."""
+
+    version: int
+    credentials: str
+
+    def __repr__(self) -> str:
+        return "CredentialKeyFile(…)"
+
+
+class HandleKeyFile(msgspec.Struct, forbid_unknown_fields=True):
+    """The enforcer's key file: private keys by id."""
+
+    version: int
+    handles: dict[Name, str]
+
+    def __repr__(self) -> str:
+        return "HandleKeyFile(…)"
+
+
+class Epoch(NamedTuple):
+    """One pseudonym key and the time (epoch ms) from which on intake counts by it."""
+
+    id: str
+    key: bytes
+    begins_ms: int = 0
+
+    def __repr__(self) -> str:
+        return f"Epoch({self.id!r})"
 
 
 class Keys:
-    """The secrets of intake; nothing of them is ever in a repr."""
+    """The secrets of intake; nothing of them is ever in a repr.
 
-    __slots__ = ("_partitioners", "_routing", "pseudonym_id", "pseudonym_key")
+    `epochs` are in the order in which they begin.
+    """
 
-    def __init__(self, routing: bytes, pseudonym_id: str, pseudonym_key: bytes) -> None:
+    __slots__ = ("_partitioners", "_routing", "epochs", "sealer")
+
+    def __init__(self, routing: bytes, epochs: tuple[Epoch, ...], sealer: Sealer | None = None) -> None:
         self._routing = routing
-        self.pseudonym_id = pseudonym_id
-        self.pseudonym_key = pseudonym_key
+        self.epochs = tuple(sorted(epochs, key=lambda epoch: epoch.begins_ms))
+        self.sealer = sealer
         self._partitioners: dict[tuple[str, int], Callable[[str], int]] = {}
 
     def __repr__(self) -> str:
-        """Return the key id only."""
-        return f"Keys(pseudonym={self.pseudonym_id!r})"
+        """Return the ids of the keys only."""
+        return f"Keys({', '.join(epoch.id for epoch in self.epochs)})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel to another process without the caches, which cannot."""
+        sealer = self.sealer
+        return _rebuilt, (self._routing, self.epochs, (sealer.key_id, sealer.public) if sealer else None)
+
+    @property
+    def credential_key(self) -> bytes:
+        """The key of people's credentials: derived from the routing key, which it says nothing of."""
+        return hashlib.blake2b(b"credentials", digest_size=KEY_BYTES, key=self._routing).digest()
 
     def partition(self, axis: str, raw_subject: str, partitions: int) -> int:
         """Return the partition, 0 to `partitions` - 1, of a subject.
@@ -74,62 +150,105 @@ class Keys:
 
 def new_keys() -> Keys:
     """Return fresh random keys; the pseudonym key is called ``k1``."""
-    return Keys(secrets.token_bytes(KEY_BYTES), "k1", secrets.token_bytes(KEY_BYTES))
-
-
-def write_new_keys(path: Path) -> None:
-    """Create a key file that only its owner may read.
-
-    Raises ConfigurationError where the file exists: a lost routing or pseudonym key cannot be
-    had back, and all windows and pseudonyms hang on it.
-    """
-    document = {
-        "version": _VERSION,
-        "routing": _text(secrets.token_bytes(KEY_BYTES)),
-        "pseudonym": {"id": "k1", "key": _text(secrets.token_bytes(KEY_BYTES))},
-    }
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise _fault(
-            path, "the file exists and is not overwritten", "choose another path, or keep using it"
-        ) from None
-    except OSError as error:
-        raise _fault(path, f"cannot be created: {error.strerror}", "") from None
-    with os.fdopen(handle, "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    return Keys(secrets.token_bytes(KEY_BYTES), (Epoch("k1", secrets.token_bytes(KEY_BYTES)),))
 
 
 def load_keys(path: Path) -> Keys:
     """Return the keys of a file.
 
-    Raises ConfigurationError where it is missing, readable by others than its owner, or not a
-    key file; the text never holds anything of the file's content.
+    Raises ConfigurationError where it is missing, reachable by others than its owner, or not a key file;
+    the text never holds anything of the file's content.
     """
+    document = read_key_file(path)
+    epochs = tuple(
+        Epoch(entry.id, key_of(path, f"pseudonyms.{entry.id}", entry.key), entry.begins_ms)
+        for entry in document.pseudonyms
+    )
+    if len({epoch.id for epoch in epochs}) < len(epochs):
+        raise fault(path, "two pseudonym keys have one id", "restore it from your backup")
+    sealer = None
+    if document.handles is not None:
+        sealer = Sealer(document.handles.id, key_of(path, "handles", document.handles.public))
+    return Keys(key_of(path, "routing", document.routing), epochs, sealer)
+
+
+def load_credential_key(path: Path) -> bytes:
+    """Return the key of people's credentials, from intake's key file or from the part made for authz.
+
+    Raises ConfigurationError as `load_keys` does.
+    """
+    part = _decoded(_private_content(path), CredentialKeyFile)
+    return load_keys(path).credential_key if part is None else key_of(path, "credentials", part.credentials)
+
+
+def load_opener(path: Path) -> Opener:
+    """Return what opens handles, from the enforcer's key file; raises ConfigurationError."""
+    document = _decoded(_private_content(path), HandleKeyFile)
+    if document is None:
+        remedy = "privacy.handle_key_file is the private file of `monitor keys new`, not intake's"
+        raise fault(path, "not a file of handle keys", remedy)
+    return Opener({name: key_of(path, f"handles.{name}", text) for name, text in document.handles.items()})
+
+
+def read_key_file(path: Path) -> KeyFile:
+    """Return what a key file holds, of this version or the one before; raises ConfigurationError."""
+    content = _private_content(path)
+    document = _decoded(content, KeyFile)
+    if document is None:
+        before = _decoded(content, _FileBefore)
+        if before is None or before.version != _VERSION_BEFORE:
+            raise fault(path, "not a key file of this monitor", "restore it from your backup")
+        return KeyFile(FILE_VERSION, before.routing, [before.pseudonym])
+    if document.version != FILE_VERSION:
+        problem = f"key file of version {document.version}; this reads {_VERSION_BEFORE} and {FILE_VERSION}"
+        raise fault(path, problem, "")
+    return document
+
+
+def key_of(path: Path, name: str, text: str) -> bytes:
+    """Return the bytes of a key in a file; raises ConfigurationError."""
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise fault(path, f"{name} is not {KEY_BYTES} bytes in base64", "restore it from a backup")
+    return key
+
+
+def fault(path: Path, problem: str, remedy: str) -> ConfigurationError:
+    """Return the error for a key file."""
+    return ConfigurationError("the key file cannot be used", [Fault(str(path), problem, remedy)])
+
+
+def _private_content(path: Path) -> bytes:
+    """Return a file's content where it is its owner's alone, the owner being us or root."""
     try:
         with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            content = file.read(65_536)
+            status = os.fstat(file.fileno())
+            content = file.read(_LARGEST_FILE)
     except FileNotFoundError:
-        raise _fault(path, "no such key file", f"create it with: monitor keys new {path}") from None
+        raise fault(path, "no such key file", f"create it with: monitor keys new {path}") from None
     except OSError as error:
-        raise _fault(path, f"cannot be read: {error.strerror}", "") from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise _fault(
-            path,
-            f"others than its owner have access (mode {stat.S_IMODE(mode):04o})",
-            f"chmod 600 {path}",
-        )
+        raise fault(path, f"cannot be read: {error.strerror}", "") from None
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o077:
+        raise fault(path, f"others than its owner have access (mode {mode:04o})", f"chmod 600 {path}")
+    if status.st_uid not in {0, os.geteuid()}:
+        raise fault(path, f"it belongs to another user (uid {status.st_uid})", f"chown {os.geteuid()} {path}")
+    return content
+
+
+def _decoded(content: bytes, kind: type[T]) -> T | None:
+    # None, not an error: msgspec's texts may repeat the content.
     try:
-        document = msgspec.json.decode(content, type=_KeyFile)
+        return msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise _fault(path, "not a key file of this monitor", "restore it from your backup") from None
-    if document.version != _VERSION:
-        raise _fault(path, f"key file of version {document.version}; this reads {_VERSION}", "")
-    routing = _key(path, "routing", document.routing)
-    return Keys(routing, document.pseudonym.id, _key(path, "pseudonym.key", document.pseudonym.key))
+        return None
+
+
+def _rebuilt(routing: bytes, epochs: tuple[Epoch, ...], sealer: tuple[str, bytes] | None) -> Keys:
+    return Keys(routing, epochs, Sealer(*sealer) if sealer else None)
 
 
 def _partitioner(key: bytes, axis: str, partitions: int) -> Callable[[str], int]:
@@ -143,21 +262,3 @@ def _partitioner(key: bytes, axis: str, partitions: int) -> Callable[[str], int]
         return int.from_bytes(digest.digest(), "big") % partitions
 
     return partition
-
-
-def _key(path: Path, name: str, text: str) -> bytes:
-    try:
-        key = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise _fault(path, f"{name} is not {KEY_BYTES} bytes in base64", "restore it from a backup")
-    return key
-
-
-def _text(key: bytes) -> str:
-    return base64.b64encode(key).decode()
-
-
-def _fault(path: Path, problem: str, remedy: str) -> ConfigurationError:
-    return ConfigurationError("the key file cannot be used", [Fault(str(path), problem, remedy)])

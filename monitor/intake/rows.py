@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from monitor.core.conditions import compile_conditions
 from monitor.core.events import AXIS_PATIENT, AXIS_PRINCIPAL, DEFAULT_CLASSES, RowKind
 from monitor.core.rules import AllOf, AnyOf, Match, Negation
-from monitor.intake.pseudonym import Pseudonyms
+from monitor.intake.pseudonym import PEOPLE, Phase, Pseudonyms, credential_pseudonyms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from monitor.core.rules import Condition, RuleSet
     from monitor.intake.event import Event
     from monitor.intake.keys import Keys
+
+#: Pseudonym → what it is called by other keys.
+Former = dict[str, list[str]]
 
 _EVENT: Final = int(RowKind.EVENT)
 #: Axes whose subjects are made up by whoever sends requests: only what was really read counts.
@@ -33,12 +36,23 @@ class EventRouter:
     There is always a row for the credential (where one was authenticated), because incidents
     follow it whatever the rules are. On any other axis an event gets a row only where a rule of that
     axis counts it. Addresses stay readable where a rule compares them.
+
+    It counts by the key of `phase`: that of the newest key alone, unless given.
     """
 
     def __init__(
-        self, rule_set: RuleSet, keys: Keys, partitions: int, compile_pattern: CompilePattern
+        self,
+        rule_set: RuleSet,
+        keys: Keys,
+        partitions: int,
+        compile_pattern: CompilePattern,
+        phase: Phase | None = None,
     ) -> None:
-        pseudonyms = Pseudonyms(keys)
+        self.phase = phase or Phase(keys.epochs[-1], (), None)
+        pseudonyms = Pseudonyms(self.phase.epoch)
+        self._by_other_keys = tuple(Pseudonyms(epoch) for epoch in self.phase.others)
+        self._credential = credential_pseudonyms(keys.credential_key)
+        self._seal = None if keys.sealer is None else keys.sealer.seal
         self._patient = pseudonyms.patient
         self._object = pseudonyms.object
         self._of_address = pseudonyms.client_ip
@@ -53,18 +67,45 @@ class EventRouter:
         self._patient_route = next((route[1:] for route in routes if route[0] == AXIS_PATIENT), None)
         self._others = tuple(route for route in routes if route[0] != AXIS_PATIENT)
 
-    def route(self, events: Sequence[Event], offset: int) -> list[tuple[int, Row]]:
-        """Return the rows of the events at one source offset, and the partition of each."""
+    @property
+    def rotating(self) -> bool:
+        """Whether pseudonyms of another key may still be, or already be, in a window."""
+        return bool(self._by_other_keys)
+
+    def route(
+        self, events: Sequence[Event], offset: int, former: Former | None = None
+    ) -> list[tuple[int, Row]]:
+        """Return the rows of the events at one source offset, and the partition of each.
+
+        `former`, where given, takes what the pseudonyms in them are called by other keys.
+        """
         routed: list[tuple[int, Row]] = []
         for event in events:
             self._route(event, offset, routed)
+            if former is not None:
+                self._name(event, former)
         return routed
 
-    def _route(self, event: Event, offset: int, routed: list[tuple[int, Row]]) -> None:
+    def _name(self, event: Event, former: Former) -> None:
+        for patient, _ in event.patients:
+            former[self._patient(patient)] = [other.patient(patient) for other in self._by_other_keys]
+        if event.object is not None:
+            former[self._object(event.object)] = [other.object(event.object) for other in self._by_other_keys]
+        network = None if event.client_ip is None else network_of(event.client_ip)
+        if network is not None:
+            former[self._of_address(network)] = [other.client_ip(network) for other in self._by_other_keys]
+
+    def _route(  # noqa: C901 - the hot path, in one piece
+        self, event: Event, offset: int, routed: list[tuple[int, Row]]
+    ) -> None:
         principal = event.principal
         if principal is None and not self._others:
             return
         pseudonym = self._patient
+        credential_class = self._class(event)
+        handle = None
+        if principal is not None and event.principal_kind in PEOPLE:
+            principal, handle = self._person(event.realm, principal)
         raw_object, raw_address = event.object, event.client_ip
         pairs = tuple([(pseudonym(patient), tenant) for patient, tenant in event.patients])
         before: tuple[Any, ...] = (
@@ -84,25 +125,32 @@ class EventRouter:
             event.bytes,
             event.records,
             event.gateway,
-            self._class(event),
+            credential_class,
         )
         read = 200 <= event.status < 300  # noqa: PLR2004 - the range of HTTP's successes
         if principal is not None:
             subject = f"{event.realm}/{principal}"  # credential_subject, without the call
             row = (offset, _EVENT, AXIS_PRINCIPAL, subject, *before, pairs, *after)
+            if handle is not None:
+                row = (*row, handle)
             routed.append((self._principal_partition(subject), row))
             if read and pairs and self._patient_route is not None:
                 wanted, partition_of = self._patient_route
-                for raw, own in _by_patient(event.patients, pairs):
+                for patient, own in _by_patient(event.patients, pairs):
                     row = (offset, _EVENT, AXIS_PATIENT, own[0][0], *before, own, *after)
                     if wanted(row):
-                        routed.append((partition_of(raw), row))
+                        routed.append((partition_of(patient), row))
         for axis, wanted, partition_of in self._others:
             if read or axis not in _READ_ONLY_AXES:
                 for raw, subject, own in self._subjects(axis, event, pairs):
                     row = (offset, _EVENT, axis, subject, *before, own, *after)
                     if wanted(row):
                         routed.append((partition_of(raw), row))
+
+    def _person(self, realm: str, raw: str) -> tuple[str, str | None]:
+        """Return the pseudonym of a person's credential, and its sealed handle."""
+        pseudonym = self._credential(f"{realm}/{raw}")
+        return pseudonym, None if self._seal is None else self._seal(f"{realm}/{pseudonym}", raw)
 
     def _class(self, event: Event) -> str | None:
         if event.principal is None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
+from monitor.errors import MonitorError
 from monitor.stream.fatal import guarded
 from monitor.stream.steps import reached
 
@@ -54,7 +55,14 @@ class Disabled:
     reason: str
 
 
-Outcome = Accepted | Retry | Disabled
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """The gateway cannot be told whom it is about; no call is made, and trying again opens nothing."""
+
+    reason: str
+
+
+Outcome = Accepted | Retry | Disabled | Unopened
 
 
 class Adapter(Protocol):
@@ -88,7 +96,11 @@ class Book(Protocol):
 
 
 class DeliveryDesk:
-    """Delivers the newest version of each credential through all adapters."""
+    """Delivers the newest version of each credential through all adapters.
+
+    `opened` gives a record as its gateway knows it: with the id of a person's credential in the place of
+    the pseudonym. Only the call sees it. It raises MonitorError where it cannot.
+    """
 
     def __init__(
         self,
@@ -99,6 +111,7 @@ class DeliveryDesk:
         retry_ceiling_seconds: float,
         give_up_seconds: float,
         on_fatal: Callable[[BaseException], None],
+        opened: Callable[[CredentialRecord], CredentialRecord] = lambda record: record,
     ) -> None:
         self._adapters = tuple(adapters)
         self._book = book
@@ -106,6 +119,7 @@ class DeliveryDesk:
         self._retry_ceiling = retry_ceiling_seconds
         self._give_up = give_up_seconds
         self._on_fatal = on_fatal
+        self._opened = opened
         self._slots = {adapter.name: asyncio.Semaphore(CONCURRENT_CALLS) for adapter in self._adapters}
         self._disabled: set[str] = set()
         #: (adapter, subject) → the task that delivers it.
@@ -151,15 +165,9 @@ class DeliveryDesk:
             if record.version != version:
                 # From here, not from the decision: an outage of ours is no fault of the receiver.
                 retry, version, began = 0, record.version, time.monotonic()
-            if adapter.name in self._disabled:
-                outcome: Outcome = Disabled("the receiver wants no more calls")
-            else:
-                async with self._slots[adapter.name]:
-                    if not await self._book.attempting(subject, version, adapter.name):
-                        continue
-                    reached("enforce.before-call")
-                    outcome = await adapter.tell(record)
-                    reached("enforce.after-call")
+            outcome = await self._call(adapter, record)
+            if outcome is None:
+                continue
             self._count(adapter, outcome)
             if isinstance(outcome, Accepted):
                 settled[adapter.name] = version, True
@@ -167,7 +175,7 @@ class DeliveryDesk:
                     await self._book.accepted(subject, version, adapter.name)
                     reached("enforce.accepted")
                 continue
-            if isinstance(outcome, Disabled) or time.monotonic() - began > self._give_up:
+            if isinstance(outcome, Disabled | Unopened) or time.monotonic() - began > self._give_up:
                 if isinstance(outcome, Disabled):
                     self._disabled.add(adapter.name)
                 log.error("a gateway was not told", adapter=adapter.name, reason=outcome.reason)
@@ -178,6 +186,19 @@ class DeliveryDesk:
             await asyncio.sleep(self._pause(retry, outcome.seconds))
             retry += 1
 
+    async def _call(self, adapter: Adapter, record: CredentialRecord) -> Outcome | None:
+        """Tell a gateway once; None where a newer version has come meanwhile."""
+        if adapter.name in self._disabled:
+            return Disabled("the receiver wants no more calls")
+        try:
+            told = self._opened(record)
+        except MonitorError as error:
+            return Unopened(str(error))
+        async with self._slots[adapter.name]:
+            if not await self._book.attempting(record.subject, record.version, adapter.name):
+                return None
+            return await adapter.tell(told)
+
     def _pause(self, retry: int, asked: float | None) -> float:
         """Return the seconds to wait: doubling to a ceiling of seconds, with jitter.
 
@@ -187,5 +208,7 @@ class DeliveryDesk:
         return max(pause * random.uniform(0.75, 1.25), asked or 0.0)
 
     def _count(self, adapter: Adapter, outcome: Outcome) -> None:
-        result = {Accepted: "accepted", Retry: "retried", Disabled: "disabled"}[type(outcome)]
+        result = {Accepted: "accepted", Retry: "retried", Disabled: "disabled", Unopened: "unopened"}[
+            type(outcome)
+        ]
         self._metrics.deliveries_total.labels(adapter.name, result).inc()

@@ -22,6 +22,7 @@ from monitor.response.decided import DecidedFindings
 from monitor.response.delivery import DeliveryDesk
 from monitor.response.ledger import Ledger
 from monitor.response.lifecycle import Decision, Policy, Step
+from monitor.response.opening import opener_of
 from monitor.response.webhook import webhook_adapters
 from monitor.stream.fatal import guarded
 from monitor.stream.sender import Delivery, OrderedSender
@@ -78,6 +79,7 @@ class Enforcer:
             retry_ceiling_seconds=response.retry_ceiling.total_seconds(),
             give_up_seconds=response.give_up_after.total_seconds(),
             on_fatal=on_fatal,
+            opened=opener_of(settings),
         )
         #: The statuses that are on their way back to detect.
         self._said = Delivery()

@@ -111,6 +111,7 @@ def on_finding(
         requested_ms=now_ms,
         # What is held is delivered to nobody, but takes the place of what a gateway still waits for.
         accepted_ms=now_ms if stale and (current is None or current.accepted_ms is not None) else None,
+        handle=finding.get("handle") or (current.handle if current else None),
     )
     if stale:
         # History must cut off nobody. Detect looks again: if it still goes on, a fresh finding follows.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from monitor.errors import InvariantError
 from monitor.response.enforcer import Enforcer
+from monitor.response.opening import opener_of
 from monitor.response.webhook import webhook_adapters
 from monitor.stream.role import OpenPartition, SendingRole
 
@@ -70,10 +71,11 @@ class EnforceRole(SendingRole):
     async def start(self) -> None:
         """Join the group.
 
-        Raises ConfigurationError where a webhook cannot be signed: a standby says so at its start,
-        not when it is needed.
+        Raises ConfigurationError where a webhook cannot be signed or the key of handles not be read: a
+        standby says so at its start, not when it is needed.
         """
         webhook_adapters(self.settings.response.webhooks)
+        opener_of(self.settings)
         await super().start()
 
     def new_partition(self, tp: Partition, position: int) -> FindingsPartition:

@@ -90,6 +90,7 @@ class PrivacySettings(_Section):
     """Pseudonyms, and what is kept of records that cannot be read."""
 
     key_file: Path
+    handle_key_file: Path | None = None
     keep_rejected_payload: bool = False
 
 

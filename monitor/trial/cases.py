@@ -18,7 +18,7 @@ from monitor.core.events import (
     split_credential,
 )
 from monitor.core.rules import rule_set_document
-from monitor.intake.keys import Keys
+from monitor.intake.keys import Epoch, Keys
 from monitor.intake.pseudonym import Pseudonyms
 from monitor.intake.rows import EventRouter
 from monitor.rulebook import compile_pattern
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from monitor.intake.event import Event
 
 #: Tests have no secrets, and their pseudonyms must be the same everywhere.
-KEYS: Final = Keys(bytes(range(32)), "k1", b"rules-test" + bytes(22))
+KEYS: Final = Keys(bytes(range(32)), (Epoch("k1", b"rules-test" + bytes(22)),))
 #: As long before the first event as a rule set is in force, so that nothing is warming: 100 days.
 _IN_FORCE_MS: Final = 100 * 86_400_000
 _EVENTS: Final = SourceId("test", "events", "events", 0)
@@ -190,7 +190,7 @@ def _status_row(offset: int, change: StatusChange) -> Row:
 
 def _names(case: Case) -> dict[str, str]:
     """Return what the pseudonyms of a case's patients, objects and addresses stand for."""
-    pseudonyms = Pseudonyms(KEYS)
+    pseudonyms = Pseudonyms.newest(KEYS)
     names: dict[str, str] = {}
     for delivery in case.deliveries:
         event = delivery.content

@@ -86,7 +86,7 @@ class DetectorJudge:
         self._feeds = reading.feeds
         rule_set = reading.rule_set
         compared = compares_client_ip(rule_set)
-        self._hide_address = Pseudonyms(reading.keys).client_ip if compared else None
+        self._hide_address = Pseudonyms.newest(reading.keys).client_ip if compared else None
         self._rules = RulesRecord(1, rule_set.revision, rule_set_document(rule_set))
         self._detector = Detector(
             shard, allowed_lateness_ms=allowed_lateness_ms, compile_pattern=compile_pattern

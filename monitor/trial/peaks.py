@@ -85,7 +85,7 @@ class PeaksJudge:
         self._peaks = Peaks({rule.id: {} for rule in rule_set.rules})
         self._group_names = {rule.id: rule.group_by[1:] for rule in rule_set.rules}
         compared = compares_client_ip(rule_set)
-        self._hide_address = Pseudonyms(reading.keys).client_ip if compared else None
+        self._hide_address = Pseudonyms.newest(reading.keys).client_ip if compared else None
         self._unswept = 0
 
     def begin(self, at_ms: int) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copyreg
 from dataclasses import dataclass, field
 from itertools import count, repeat
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from monitor.core.events import SourceId
 from monitor.core.windows import NEVER
 from monitor.errors import RejectedRecordError
 from monitor.intake.formats import find_format
-from monitor.intake.keys import Keys
 from monitor.intake.rows import EventRouter
 from monitor.rulebook import compile_pattern
 
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
 
     from monitor.core.events import Row
     from monitor.core.rules import RuleSet
+    from monitor.intake.keys import Keys
 
 #: Rejected records of one reason whose positions are named.
 NAMED_RECORDS: Final = 5
@@ -106,14 +105,6 @@ class Tally:
             self.rejected[reason] = self.rejected.get(reason, 0) + number
             places = self.places.get(reason, []) + other.places[reason]
             self.places[reason] = sorted(places)[:NAMED_RECORDS]
-
-
-def _keys_to_another_process(keys: Keys) -> tuple[Any, ...]:
-    # Without the partitions at hand, which cannot travel.
-    return Keys, (keys._routing, keys.pseudonym_id, keys.pseudonym_key)  # noqa: SLF001
-
-
-copyreg.pickle(Keys, _keys_to_another_process)
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,12 @@ class CredentialRecord(msgspec.Struct, frozen=True, kw_only=True):
     closed_ms: int | None = None
     closed_by: str | None = None
     verdict: str | None = None
+    #: Of a person's credential: its raw id, sealed; `id` is a pseudonym then.
+    handle: str | None = None
+
+    def __repr__(self) -> str:
+        # Where a gateway is told, `id` is a person's own.
+        return f"CredentialRecord({self.incident}, version {self.version})"
 
     @property
     def subject(self) -> str:

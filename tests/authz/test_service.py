@@ -14,6 +14,8 @@ from aiokafka import AIOKafkaProducer
 from monitor.authz.service import AuthzService
 from monitor.core.events import CredentialStatus
 from monitor.errors import ConfigurationError
+from monitor.intake.keys import load_keys
+from monitor.intake.pseudonym import credential_pseudonyms
 from monitor.settings.values import Listen
 from monitor.wire.credentials import CredentialRecord, EnforcerRecord, RuleName, encode
 from tests.rig.configuration import settings_for
@@ -137,6 +139,14 @@ async def test_a_suspended_credential_is_refused_until_its_time_is_over(asked: A
     assert await asked.status("p-2") == 200
     await asked.write("clinic/p-1", record(CredentialStatus.SUSPENDED, now_ms() - 1))
     await until(lambda: _is(asked, "p-1", 200))
+
+
+async def test_a_person_is_refused_by_the_id_that_the_gateway_presents(asked: Asked, tmp_path: Path):
+    person = credential_pseudonyms(load_keys(tmp_path / "privacy.keys").credential_key)("clinic/session-1")
+    await asked.beat()
+    await asked.write(f"clinic/{person}", record(CredentialStatus.SUSPENDED, now_ms() + HOUR_MS))
+    await until(lambda: _is(asked, "session-1", 403))
+    assert await asked.status("session-2") == 200
 
 
 async def test_a_revoked_credential_is_refused_until_somebody_reinstates_it(asked: Asked):

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 
 from monitor.cli.keys import command
 from monitor.errors import ConfigurationError
-from monitor.intake.keys import Keys, load_keys, new_keys, write_new_keys
+from monitor.intake.key_files import write_new_keys
+from monitor.intake.keys import Epoch, Keys, load_keys, new_keys
 from monitor.intake.pseudonym import Pseudonyms
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 ROUTING = bytes(range(32))
-KEYS = Keys(ROUTING, "k1", b"p" * 32)
+KEYS = Keys(ROUTING, (Epoch("k1", b"p" * 32),))
 PARTITIONS = [5, 4, 5, 1, 7, 1, 3, 5]
 PSEUDONYM = "k1:cd509c557aeb73e1e481c7bd"
 
@@ -35,10 +36,10 @@ def test_a_new_file_is_private_and_is_read_back(tmp_path: Path) -> None:
     write_new_keys(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     keys = load_keys(path)
-    assert keys.pseudonym_id == "k1"
-    assert len(keys.pseudonym_key) == 32
-    assert keys.pseudonym_key.hex() not in repr(keys)
-    assert repr(keys) == "Keys(pseudonym='k1')"
+    (epoch,) = keys.epochs
+    assert (epoch.id, len(epoch.key)) == ("k1", 32)
+    assert repr(keys) == "Keys(k1)"
+    assert repr(epoch) == "Epoch('k1')"
     assert keys.partition("principal", "a/b", 8) == load_keys(path).partition("principal", "a/b", 8)
 
 
@@ -88,7 +89,7 @@ def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
 
 @given(st.text(), st.integers(1, 64))
 def test_a_partition_depends_on_axis_subject_and_routing_key_alone(subject: str, partitions: int) -> None:
-    rotated = Keys(ROUTING, "k2", b"q" * 32)
+    rotated = Keys(ROUTING, (Epoch("k2", b"q" * 32),))
     partition = KEYS.partition("patient", subject, partitions)
     assert 0 <= partition < partitions
     assert partition == rotated.partition("patient", subject, partitions)
@@ -112,10 +113,10 @@ def test_partitions_of_a_known_key_never_change() -> None:
 
 
 def test_pseudonyms_of_a_known_key_never_change() -> None:
-    pseudonyms = Pseudonyms(KEYS)
+    pseudonyms = Pseudonyms.newest(KEYS)
     assert pseudonyms.patient("p-1") == PSEUDONYM
     assert len({pseudonyms.patient("1"), pseudonyms.object("1"), pseudonyms.client_ip("1")}) == 3
-    assert Pseudonyms(Keys(ROUTING, "k1", b"q" * 32)).patient("p-1") != PSEUDONYM
+    assert Pseudonyms.newest(Keys(ROUTING, (Epoch("k1", b"q" * 32),))).patient("p-1") != PSEUDONYM
 
 
 def test_the_command_makes_a_file_and_says_where_to_name_it(tmp_path: Path) -> None:
@@ -123,4 +124,4 @@ def test_the_command_makes_a_file_and_says_where_to_name_it(tmp_path: Path) -> N
     result = CliRunner().invoke(command, ["new", str(path)])
     assert result.exit_code == 0
     assert "privacy.key_file" in result.output
-    assert load_keys(path).pseudonym_key.hex() not in result.output
+    assert load_keys(path).epochs[0].key.hex() not in result.output

@@ -13,13 +13,13 @@ from monitor.core import events as row
 from monitor.core.events import EVENT_LENGTH, FIELDS, Row, RowKind
 from monitor.core.rules import AllOf, AnyOf, Condition, Match, Negation, Rule, RuleSet
 from monitor.intake.event import Event
-from monitor.intake.keys import Keys
-from monitor.intake.pseudonym import Pseudonyms
+from monitor.intake.keys import Epoch, Keys
+from monitor.intake.pseudonym import Pseudonyms, credential_pseudonyms
 from monitor.intake.rows import EventRouter, compares_client_ip, network_of
 from monitor.rulebook import compile_pattern
 
-KEYS = Keys(bytes(range(32)), "k1", b"p" * 32)
-PSEUDONYMS = Pseudonyms(KEYS)
+KEYS = Keys(bytes(range(32)), (Epoch("k1", b"p" * 32),))
+PSEUDONYMS = Pseudonyms.newest(KEYS)
 PARTITIONS = 8
 BOTH = ("patient", "principal")
 
@@ -79,7 +79,11 @@ def test_a_credential_has_the_class_of_the_directory_or_of_its_kind() -> None:
         return [(line[row.SUBJECT], line[row.PRINCIPAL_CLASS]) for _, line in routed]
 
     assert classes() == [("r/p", "bulk-sync"), ("bulk-sync", "bulk-sync")]
-    assert classes(principal="q", principal_kind="account") == [("r/q", "account"), ("account", "account")]
+    person = credential_pseudonyms(KEYS.credential_key)("r/q")
+    assert classes(principal="q", principal_kind="account") == [
+        (f"r/{person}", "account"),
+        ("account", "account"),
+    ]
     assert classes(principal="q", principal_kind="api_key")[0] == ("r/q", "partner")
     assert classes(principal=None) == []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from monitor.intake.keys import write_new_keys
+from monitor.intake.key_files import write_new_keys
 from monitor.settings import load_settings
 
 if TYPE_CHECKING:

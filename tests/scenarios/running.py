@@ -94,7 +94,7 @@ class Play:
             self._send(target, append_ms, routed.encode_rules(record))
 
     def _event(self, plain: dict[str, Any], append_ms: int) -> None:
-        pseudonyms = Pseudonyms(KEYS)
+        pseudonyms = Pseudonyms.newest(KEYS)
         for event in self.decode(msgspec.json.encode(plain)):
             self.names |= {pseudonyms.patient(patient): patient for patient, _ in event.patients}
             if event.client_ip is not None:

@@ -14,7 +14,7 @@ from monitor.core.events import AXIS, OFFSET, SUBJECT, RulesRecord
 from monitor.core.rules import AllOf, Match, Rule, RuleSet, rule_set_document
 from monitor.errors import ConfigurationError
 from monitor.intake.event import Event
-from monitor.intake.keys import Keys
+from monitor.intake.keys import Epoch, Keys
 from monitor.intake.rows import EventRouter
 from monitor.observe.metrics import Metrics, samples
 from monitor.rulebook import compile_pattern
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from monitor.settings import Settings
 
-KEYS = Keys(bytes(range(32)), "k1", b"p" * 32)
+KEYS = Keys(bytes(range(32)), (Epoch("k1", b"p" * 32),))
 PARTITIONS = 4
 SETTLE = 5
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from monitor.intake.keys import write_new_keys
+from monitor.intake.key_files import write_new_keys
 from tests.trial.streams import START_MS, line, stream, write
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from monitor.core.events import RowsRecord
 from monitor.core.rules import RuleSet
+from monitor.intake.pseudonym import credential_pseudonyms
 from monitor.trial.peaks import LARGEST_THRESHOLD, PeaksJudge
 from monitor.trial.reading import Feed, Reading
 from monitor.trial.tune import thresholds_around, tune_files
@@ -141,7 +142,9 @@ def test_percentiles_and_thresholds_are_those_of_a_list_made_by_hand(tmp_path: P
     spread = tuned.spread
     assert (spread.subjects, spread.p50, spread.p90, spread.p99, spread.max) == (100, 50, 90, 99, 100)
     assert dict(tuned.thresholds) == {1: 100, 2: 99, 5: 96, 8: 93, 10: 91, 20: 81, 50: 51, 100: 1}
-    assert [(top.subject, top.count) for top in tuned.top[:2]] == [("default/p100", 100), ("default/p99", 99)]
+    person = credential_pseudonyms(KEYS.credential_key)
+    top = [(f"default/{person(f'default/p{n}')}", n) for n in (100, 99)]
+    assert [(one.subject, one.count) for one in tuned.top[:2]] == top
     assert {name: of.subjects for name, of in tuned.by_class.items()} == {"account": 10, "partner": 90}
 
 
