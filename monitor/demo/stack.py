@@ -193,7 +193,15 @@ class Stack:
             "privacy": {"key_file": "monitor.keys"},
             "response": {
                 "mode": "enforce",
-                "webhooks": [{"url": self.receiver.url, "secret_file": secret_file.name}],
+                "adapters": [
+                    {
+                        "type": "webhook",
+                        "name": "receiver",
+                        "url": self.receiver.url,
+                        "private_addresses": True,
+                        "secret_file": secret_file.name,
+                    }
+                ],
             },
             "authz": {"listen": f"127.0.0.1:{self.ports.authz}", "realm": REALM},
             "observe": {"listen": f"127.0.0.1:{self.ports.observe}"},

@@ -112,6 +112,20 @@ class Metrics:
         self.deliveries_total = self._counter(
             "deliveries_total", "Attempts to tell a gateway, by adapter and result.", "adapter", "result"
         )
+        self.dead_letters = self._gauge(
+            "dead_letters", "Credentials whose newest status a gateway has not taken, given up.", "adapter"
+        )
+        self.adapter_disabled = self._gauge(
+            "adapter_disabled",
+            "1 where a receiver answered 410 and is not called any more, else 0.",
+            "adapter",
+        )
+        self.adapter_breaker_open = self._gauge(
+            "adapter_breaker_open", "1 while a gateway takes no calls and one at a time is tried.", "adapter"
+        )
+        self.drifts_total = self._counter(
+            "drifts_total", "Times that a gateway had lost what it was told, and was told again.", "adapter"
+        )
         self.oldest_undelivered_seconds = self._gauge(
             "oldest_undelivered_seconds",
             "Age of the oldest status that a gateway has not accepted, in seconds; 0 with none.",

@@ -18,12 +18,14 @@ import structlog
 from monitor.errors import InvariantError
 from monitor.response import lifecycle
 from monitor.response.activation import on_act, read_control
+from monitor.response.adapters import build_endpoints
 from monitor.response.decided import DecidedFindings
 from monitor.response.delivery import DeliveryDesk
 from monitor.response.ledger import Ledger
 from monitor.response.lifecycle import Decision, Policy, Step
+from monitor.response.line import RetryPolicy
 from monitor.response.opening import opener_of
-from monitor.response.webhook import webhook_adapters
+from monitor.response.receipts import Receipts
 from monitor.stream.fatal import guarded
 from monitor.stream.sender import Delivery, OrderedSender
 from monitor.stream.steps import reached
@@ -70,17 +72,14 @@ class Enforcer:
             mode=response.mode,
             max_age_ms=int(response.max_age.total_seconds() * 1000),
             default_ttl_ms=int(response.default_ttl.total_seconds() * 1000),
-            delivers=bool(response.webhooks),
+            delivers=bool(response.adapters),
         )
-        self._desk = DeliveryDesk(
-            webhook_adapters(response.webhooks),
-            self,
-            metrics,
-            retry_ceiling_seconds=response.retry_ceiling.total_seconds(),
-            give_up_seconds=response.give_up_after.total_seconds(),
-            on_fatal=on_fatal,
-            opened=opener_of(settings),
+        self._endpoints = build_endpoints(response.adapters)
+        self._retries = RetryPolicy(
+            ceiling=response.retry_ceiling.total_seconds(), give_up=response.give_up_after.total_seconds()
         )
+        self._opened = opener_of(settings)
+        self._desk: DeliveryDesk | None = None
         #: The statuses that are on their way back to detect.
         self._said = Delivery()
         self._book: dict[str, CredentialRecord] = {}
@@ -100,7 +99,7 @@ class Enforcer:
     async def start(self) -> None:
         """Take over: fence the one before, read its ledger, say again what may not have been heard."""
         await self._ledger.take_over()
-        self._book = dict(self._ledger.credentials)
+        self._book.update(self._ledger.credentials)
         self._position = self._ledger.position
         self._rules = self._ledger.rules
         await self._decided.load(self._settings, self.findings_offset)
@@ -109,13 +108,27 @@ class Enforcer:
         await self._change(Step)  # the first heartbeat, before anything is decided
         reached("enforce.active")
         # Versions make it harmless to say again what the one before may have said already.
-        for subject, record in self._book.items():
+        for record in self._book.values():
             self._say_status(record)
-            if record.accepted_ms is None and record.state != "failed":
-                self._desk.deliver(subject)
+        receipts = Receipts(
+            self._book,
+            self._change,
+            self._metrics,
+            disable=self._disable,
+            disabled=lambda: self._position.disabled,
+        )
+        self._desk = DeliveryDesk(
+            self._endpoints,
+            receipts,
+            self._metrics,
+            self._retries,
+            on_fatal=self._on_fatal,
+            opened=self._opened,
+        )
+        self._desk.resume()
         self._tasks += [
             asyncio.create_task(guarded(work, self._on_fatal))
-            for work in (self._read_control, self._beat, self._expire)
+            for work in (self._read_control, self._beat, self._expire, self._reconcile)
         ]
         self._refresh_metrics()
         log.info("enforcer active", mode=self._policy.mode, next_finding=self.findings_offset)
@@ -124,7 +137,8 @@ class Enforcer:
         """Stand down; whatever was begun goes on with the next enforcer."""
         for task in self._tasks[1:]:
             task.cancel()
-        await self._desk.stop()
+        if self._desk is not None:
+            await self._desk.stop()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -182,46 +196,10 @@ class Enforcer:
             self._metrics.detection_seconds.observe(max(0.0, (now_ms - entry["event"]["time_ms"]) / 1000))
         return step
 
-    # What deliveries ask (see delivery.Book)
-
-    def newest(self, subject: str) -> CredentialRecord | None:
-        """Return the newest record of a credential."""
-        return self._book.get(subject)
-
-    async def attempting(self, subject: str, version: int, adapter: str) -> bool:
-        """Note that a call is about to be made; False where a newer version has come meanwhile."""
-        current = False
-
-        def change() -> Step:
-            nonlocal current
-            record = self._book[subject]
-            current = record.version == version
-            return lifecycle.on_attempt(record, adapter) if current else Step()
-
-        await self._change(change)
-        return current
-
-    async def accepted(self, subject: str, version: int, adapter: str) -> None:
-        """Note that every adapter has delivered a version."""
-
-        def change() -> Step:
-            record = self._book[subject]
-            if record.version != version or record.accepted_ms is not None:
-                return Step()
-            now_ms = _now_ms()
-            self._metrics.accepted_seconds.observe((now_ms - record.requested_ms) / 1000)
-            return lifecycle.on_accepted(record, adapter, now_ms)
-
-        await self._change(change)
-
-    async def given_up(self, subject: str, version: int, adapter: str, reason: str) -> None:
-        """Note that an adapter will not deliver a version."""
-
-        def change() -> Step:
-            record = self._book[subject]
-            return lifecycle.on_given_up(record, adapter, reason) if record.version == version else Step()
-
-        await self._change(change)
+    def _disable(self, adapter: str, fingerprint: str, reason: str) -> Step:
+        disabled = {**self._position.disabled, adapter: fingerprint}
+        self._position = msgspec.structs.replace(self._position, disabled=disabled)
+        return Step([Decision("adapter_disabled", {"adapter": adapter, "reason": reason})])
 
     # The one writer
 
@@ -282,7 +260,7 @@ class Enforcer:
     def _say(self, step: Step) -> None:
         if step.record is not None and (step.told or step.reopens):
             self._say_status(step.record)
-        if step.record is not None and step.told:
+        if step.record is not None and step.told and self._desk is not None:
             self._desk.deliver(step.record.subject)
 
     def _report(self, decisions: Sequence[Decision]) -> None:
@@ -348,6 +326,11 @@ class Enforcer:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             await self._change(Step)
             self._refresh_metrics()
+
+    async def _reconcile(self) -> None:
+        while self._desk is not None:
+            await self._desk.reconcile()
+            await asyncio.sleep(self._settings.response.reconcile_interval.total_seconds())
 
     async def _expire(self) -> None:
         while True:

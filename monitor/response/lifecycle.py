@@ -18,7 +18,7 @@ from monitor.core.events import CredentialStatus
 from monitor.wire.credentials import CredentialRecord, RuleName
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 #: How much an action takes away; a finding changes a status only to a stronger one.
 _STRENGTH: Final = {
@@ -109,6 +109,7 @@ def on_finding(
         attempts=0,
         detected_ms=finding["observed_ms"],
         requested_ms=now_ms,
+        told=current.told if current else {},
         # What is held is delivered to nobody, but takes the place of what a gateway still waits for.
         accepted_ms=now_ms if stale and (current is None or current.accepted_ms is not None) else None,
         handle=finding.get("handle") or (current.handle if current else None),
@@ -180,14 +181,39 @@ def on_attempt(current: CredentialRecord, adapter: str) -> Step:
     return Step([Decision("attempted", details)], record)
 
 
-def on_accepted(current: CredentialRecord, adapter: str, now_ms: int) -> Step:
-    """Return what follows where every gateway has accepted the current version."""
-    record = msgspec.structs.replace(
-        current,
+def on_accepted(
+    current: CredentialRecord,
+    adapter: str,
+    now_ms: int,
+    awaited: Collection[str] = (),
+    note: str | None = None,
+) -> Step:
+    """Return what follows where a gateway has taken the current version; `awaited` are all that must.
+
+    `note` is what was special about it, such as that the gateway does not know the credential.
+    """
+    told = {**current.told, adapter: current.version}
+    record = msgspec.structs.replace(current, told=told)
+    step = Step(
+        [Decision("noted", {**_of(record), "adapter": adapter, "note": note})] if note else [], record
+    )
+    if current.accepted_ms is not None or any(told.get(name) != current.version for name in awaited):
+        return step
+    step.record = msgspec.structs.replace(
+        record,
         accepted_ms=now_ms,
         state="accepted" if current.state in {"requested", "failed"} else current.state,
     )
-    return Step([Decision("accepted", {**_of(record), "by": adapter})], record)
+    step.decisions.append(Decision("accepted", {**_of(record), "by": adapter}))
+    return step
+
+
+def on_read_back(current: CredentialRecord, adapter: str, now_ms: int, *, refused: bool) -> Step:
+    """Return what follows where a gateway was asked: its own word that it refuses is proof, too."""
+    if not refused or not current.refused or current.enforced_ms is not None:
+        return Step()
+    record = msgspec.structs.replace(current, state="enforced", enforced_ms=now_ms, proof="read_back")
+    return Step([Decision("enforced", {**_of(record), "proof": "read_back", "by": adapter})], record)
 
 
 def on_given_up(current: CredentialRecord, adapter: str, reason: str) -> Step:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from monitor.errors import InvariantError
+from monitor.response.adapters import build_endpoints
 from monitor.response.enforcer import Enforcer
 from monitor.response.opening import opener_of
-from monitor.response.webhook import webhook_adapters
 from monitor.stream.role import OpenPartition, SendingRole
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ class EnforceRole(SendingRole):
     async def start(self) -> None:
         """Join the group.
 
-        Raises ConfigurationError where a webhook cannot be signed or the key of handles not be read: a
+        Raises ConfigurationError where a gateway cannot be told or the key of handles not be read: a
         standby says so at its start, not when it is needed.
         """
-        webhook_adapters(self.settings.response.webhooks)
+        build_endpoints(self.settings.response.adapters)
         opener_of(self.settings)
         await super().start()
 

@@ -1,5 +1,14 @@
 """All settings: one YAML file, environment overrides, read strictly, all faults at once."""
 
+from monitor.settings.adapters import (
+    AdapterSettings,
+    ApisixSettings,
+    HaproxySettings,
+    KeycloakSettings,
+    KongSettings,
+    TykSettings,
+    WebhookSettings,
+)
 from monitor.settings.loading import load_operator_settings, load_settings, origin_of, setting_paths
 from monitor.settings.models import (
     AuthzSettings,
@@ -14,15 +23,19 @@ from monitor.settings.models import (
     RulesSettings,
     Settings,
     SourceSettings,
-    WebhookSettings,
     WorkerSettings,
 )
 
 __all__ = [
+    "AdapterSettings",
+    "ApisixSettings",
     "AuthzSettings",
     "CredentialsSettings",
     "DetectSettings",
+    "HaproxySettings",
     "KafkaSettings",
+    "KeycloakSettings",
+    "KongSettings",
     "ObserveSettings",
     "OperatorSettings",
     "PrivacySettings",
@@ -31,6 +44,7 @@ __all__ = [
     "RulesSettings",
     "Settings",
     "SourceSettings",
+    "TykSettings",
     "WebhookSettings",
     "WorkerSettings",
     "load_operator_settings",

@@ -34,12 +34,14 @@ _FILES: Final = frozenset(
         "key_file",
         "directory_file",
         "secret_file",
+        "token_file",
+        "ca_file",
+        "map_file",
         "paths",
         "allowed_signers_file",
         "rights_file",
         "tls_certificate_file",
         "tls_key_file",
-        "ca_file",
         "identity_file",
     }
 )
@@ -125,15 +127,15 @@ def origin_of(place: Place, path: Path) -> str | None:
 def setting_paths(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
     """Yield the dotted names of all settings; ``[]`` stands for an item of a list."""
     for name, field in model.model_fields.items():
-        inner = _model_in(field.annotation)
-        if inner is None:
+        inner = _models_in(field.annotation)
+        if not inner:
             yield prefix + name
+        elif prefix.endswith("[].") and name == "kafka":
+            yield prefix + name  # a source's own cluster has what `kafka` has
         else:
             listed = "[]" if "list" in str(field.annotation) else ""
-            if prefix.endswith("[].") and name == "kafka":
-                yield prefix + name  # a source's own cluster has what `kafka` has
-            else:
-                yield from setting_paths(inner, f"{prefix}{name}{listed}.")
+            for model_ in inner:
+                yield from setting_paths(model_, f"{prefix}{name}{listed}.")
 
 
 def _read(path: Path, *, required: bool) -> tuple[dict[str, Any], dict[Place, int]]:
@@ -189,18 +191,31 @@ def _absolute(plain: Any, folder: Path, name: str = "") -> Any:
 
 
 def _fault(path: Path, lines: dict[Place, int], item: Any) -> Fault:
-    place: Place = tuple(item["loc"])
+    place = _without_type(tuple(item["loc"]))
     problem = item["msg"].removeprefix("Value error, ")
     remedy = ""
     if item["type"] == "extra_forbidden":
         problem = "there is no such setting"
         remedy = "deploy/monitor.yaml shows all that exist"
+    elif item["type"] == "union_tag_invalid":
+        problem = f"type must be one of {item['ctx']['expected_tags']}"
+    elif item["type"] == "union_tag_not_found":
+        problem = "type is required"
+        remedy = "docs/adapters.md lists them"
     elif item["type"] == "missing":
         problem = "is required"
     elif item["type"] == "string_pattern_mismatch":
         problem = "does not have the right form"
         remedy = "deploy/monitor.yaml shows one that has"
     return Fault(_where(path, lines, place), problem, remedy)
+
+
+def _without_type(place: Place) -> Place:
+    """Return the place without the type of an adapter, which pydantic names but the file does not."""
+    for index, part in enumerate(place[:-1]):
+        if part == "adapters" and len(place) > index + 2:
+            return (*place[: index + 2], *place[index + 3 :])
+    return place
 
 
 def _where(path: Path, lines: dict[Place, int], place: Place) -> str:
@@ -249,19 +264,15 @@ def _places(model: type[BaseModel], prefix: tuple[str, ...]) -> Iterator[tuple[s
     for name, field in model.model_fields.items():
         place = (*prefix, name)
         yield place
-        inner = _model_in(field.annotation)
-        if inner is not None:
+        for inner in _models_in(field.annotation):
             yield from _places(inner, place)
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the sections that a setting may hold: several where a list has items of several types."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for part in get_args(annotation):
-        found = _model_in(part)
-        if found is not None:
-            return found
-    return None
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
 def _file_faults(model: BaseModel, place: Place = ()) -> Iterator[tuple[Place, str, str]]:

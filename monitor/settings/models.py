@@ -6,10 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from monitor.settings.values import Address, Duration, Listen, split_servers
+from monitor.settings.adapters import AdapterSettings
+from monitor.settings.values import STRICT, Address, Duration, Listen, split_servers
 
 Role = Literal["intake", "detect", "enforce"]
 _SERVER = r"^[^\s:,/]+:\d{1,5}$|^\[[0-9A-Fa-f:]+\]:\d{1,5}$"
@@ -23,7 +24,7 @@ Servers = Annotated[list[Annotated[str, Field(pattern=_SERVER)]], NoDecode, Befo
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = STRICT
 
 
 class KafkaSettings(_Section):
@@ -114,23 +115,25 @@ class DetectSettings(_Section):
     flush_interval: Duration = timedelta(seconds=5)
 
 
-class WebhookSettings(_Section):
-    """One receiver of Standard Webhooks calls."""
-
-    url: str = Field(pattern=r"^https?://[^\s]+$")
-    secret_file: Path
-    timeout: Duration = timedelta(seconds=10)
-
-
 class ResponseSettings(_Section):
     """What follows a finding. `mode` is a ceiling over all rules."""
 
     mode: Literal["shadow", "enforce"] = "shadow"
     max_age: Duration = timedelta(minutes=15)
     default_ttl: Duration = timedelta(hours=24)
-    webhooks: list[WebhookSettings] = []
+    adapters: list[AdapterSettings] = []
     retry_ceiling: Duration = timedelta(seconds=5)
     give_up_after: Duration = timedelta(minutes=10)
+    reconcile_interval: Duration = timedelta(minutes=5)
+    drill_interval: Duration | None = None
+
+    @model_validator(mode="after")
+    def _adapters_differ(self) -> Self:
+        names = [adapter.name for adapter in self.adapters]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two adapters are called {', '.join(twice)}")
+        return self
 
 
 class AuthzSettings(_Section):

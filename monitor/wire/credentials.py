@@ -8,6 +8,7 @@ and what `wire.safety` has.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -74,7 +75,8 @@ class CredentialRecord(msgspec.Struct, frozen=True, kw_only=True):
     `finding` is the one that the response answers, or ``act-`` and the id of a person's act; `by` is
     ``rule`` and its id, or the person. `enforced_ms` is when the proof came: `proof` says which.
     Of what is held, `action` is what approving it does, `exposed` counts successful requests since the
-    finding, and `paged` is the number of patients that the last page told of. Times in epoch ms.
+    finding, and `paged` is the number of patients that the last page told of. `told` is the newest version
+    that each adapter has taken. Times in epoch ms.
     """
 
     v: int = CREDENTIAL_VERSION
@@ -123,6 +125,7 @@ class CredentialRecord(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str | None = None
     #: Of a person's credential: its raw id, sealed; `id` is a pseudonym then.
     handle: str | None = None
+    told: Mapping[str, int] = {}
 
     def __repr__(self) -> str:
         # Where a gateway is told, `id` is a person's own.
@@ -133,13 +136,19 @@ class CredentialRecord(msgspec.Struct, frozen=True, kw_only=True):
         """The credential's key: ``realm/id``."""
         return f"{self.realm}/{self.id}"
 
+    @property
+    def refused(self) -> bool:
+        """Whether the credential must be refused."""
+        return self.status is not CredentialStatus.ACTIVE
+
 
 class EnforcerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Where the enforcer goes on, and its sign of life.
 
     `findings_offset` and `control_offset` are the next to read, `evidence_offset` the next finding whose
     evidence is to be gathered; `hash` is that of the last decision. `versions` is the highest version of
-    any credential whose record is kept no more: where it comes again, it goes on from there.
+    any credential whose record is kept no more: where it comes again, it goes on from there. `disabled`
+    are the adapters that are not called any more, each with its configuration's fingerprint.
     """
 
     v: int = FORMAT_VERSION
@@ -152,6 +161,7 @@ class EnforcerRecord(msgspec.Struct, frozen=True, kw_only=True):
     mode: str = "shadow"
     evidence_offset: int = 0
     versions: int = 0
+    disabled: Mapping[str, str] = {}
 
 
 class RulesInForce(msgspec.Struct, frozen=True, kw_only=True):

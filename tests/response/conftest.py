@@ -11,7 +11,7 @@ from tests.response.stage import Cast, Receiver
 from tests.rig.configuration import settings_for
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from monitor.settings import Settings
@@ -22,16 +22,20 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def install(tmp_path: Path, embedded: EmbeddedBroker, prefix: str) -> Install:
-    """Return what makes an installation on the embedded broker; arguments go to `response`."""
+    """Return what makes an installation on the embedded broker; arguments go to `response`.
+
+    `webhooks` are its adapters, called ``webhook-0`` and so on.
+    """
     created: list[bool] = []
 
-    def make(**response: Any) -> Cast:
+    def make(webhooks: Sequence[dict[str, Any]] = (), **response: Any) -> Cast:
+        adapters = [{**plain, "name": f"webhook-{index}"} for index, plain in enumerate(webhooks)]
         settings = settings_for(
             tmp_path,
             broker="embedded",
             bootstrap=embedded.bootstrap_servers,
             prefix=prefix,
-            response={"mode": "enforce", "retry_ceiling": "20ms", **response},
+            response={"mode": "enforce", "retry_ceiling": "20ms", "adapters": adapters, **response},
         )
         if not created:
             create_embedded(settings, embedded)

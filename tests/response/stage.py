@@ -235,4 +235,6 @@ def webhook(folder: Path, url: str, **changes: Any) -> dict[str, Any]:
     """Return the settings of one receiver, with its secret in a file."""
     path = folder / "webhook.secret"
     path.write_text(SECRET, encoding="utf-8")
-    return {"url": url, "secret_file": str(path), **changes}
+    path.chmod(0o600)
+    plain = {"type": "webhook", "name": "webhook-0", "url": url, "private_addresses": True}
+    return {**plain, "secret_file": str(path), **changes}

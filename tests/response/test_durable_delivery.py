@@ -64,7 +64,7 @@ async def test_no_call_is_made_before_its_attempt_is_durable(
 async def test_given_up_stands_in_the_ledger_and_the_metrics(
     install: Install, tmp_path: Path, receiver: Receiver
 ):
-    """The credential stays refused by the decision service, and the next enforcer does not begin anew."""
+    """The credential stays refused by the decision service; the next enforcer tries again."""
     receiver.answers = [500]
     cast = install(webhooks=[webhook(tmp_path, receiver.url)], give_up_after="100ms")
     async with cast.enforcer() as enforcer:
@@ -77,5 +77,9 @@ async def test_given_up_stands_in_the_ledger_and_the_metrics(
         seen = await found(cast.settings, observation("refused", 1))
         await enforcer.apply_findings(seen)
         assert cast.metric("open_incidents", state="enforced") == 1
-    assert len(receiver.calls) == called
+        assert cast.metric("oldest_undelivered_seconds") > 0
+        await until(lambda: len(receiver.calls) > called)
+        receiver.answers = [204]
+        await until(lambda: decisions(cast.settings, "accepted"))
+    assert len(set(receiver.ids)) == 1
     assert json.loads(receiver.calls[0][1])["data"]["status"] == "suspended"

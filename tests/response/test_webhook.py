@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
@@ -16,128 +15,29 @@ from standardwebhooks.webhooks import Webhook
 
 from monitor.core.events import CredentialStatus
 from monitor.errors import ConfigurationError
-from monitor.observe.metrics import Metrics
 from monitor.response import lifecycle
-from monitor.response.delivery import Accepted, DeliveryDesk, Outcome, Retry
-from monitor.response.lifecycle import Policy, Step
-from monitor.response.webhook import webhook_adapters
-from monitor.settings.models import WebhookSettings
-from tests.response.stage import (
-    SECRET,
-    Receiver,
-    finding,
-    metric,
-    now_ms,
-    observation,
-    until,
-    webhook,
-)
+from monitor.response.adapters import Endpoint, build_endpoints
+from monitor.response.adapters.protocol import Accepted, Retry, desired_state
+from monitor.settings import WebhookSettings
+from tests.response.desk import POLICY, SUBJECT, Book, Scripted, desk_of
+from tests.response.stage import SECRET, Receiver, now_ms, observation, until, webhook
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
-
-    from monitor.response.delivery import Adapter
-    from monitor.response.webhook import WebhookAdapter
-    from monitor.wire.credentials import CredentialRecord
-
-POLICY = Policy(mode="enforce", max_age_ms=900_000, default_ttl_ms=86_400_000, delivers=True)
-SUBJECT = "gate/partner-1"
-
-
-class Book:
-    """The enforcer's book, in memory: what deliveries note, in order."""
-
-    def __init__(self) -> None:
-        self.records: dict[str, CredentialRecord] = {}
-        self.kinds: list[str] = []
-
-    def take(self, step: Step) -> CredentialRecord:
-        """Note a step."""
-        assert step.record is not None
-        self.records[step.record.subject] = step.record
-        self.kinds += [decision.kind for decision in step.decisions]
-        return step.record
-
-    def found(self, number: int = 1, principal: str = "partner-1", **changes: Any) -> CredentialRecord:
-        """Note a finding."""
-        entry = finding(number, principal, **changes)
-        current = self.records.get(entry["subject"])
-        return self.take(lifecycle.on_finding(current, entry, POLICY, f"INC-{number:04d}", now_ms()))
-
-    def newest(self, subject: str) -> CredentialRecord | None:
-        return self.records.get(subject)
-
-    async def attempting(self, subject: str, version: int, adapter: str) -> bool:
-        if self.records[subject].version != version:
-            return False
-        self.take(lifecycle.on_attempt(self.records[subject], adapter))
-        return True
-
-    async def accepted(self, subject: str, version: int, adapter: str) -> None:
-        if self.records[subject].version == version:
-            self.take(lifecycle.on_accepted(self.records[subject], adapter, now_ms()))
-
-    async def given_up(self, subject: str, version: int, adapter: str, reason: str) -> None:
-        if self.records[subject].version == version:
-            self.take(lifecycle.on_given_up(self.records[subject], adapter, reason))
-
-
-class Desk:
-    """A desk with its book."""
-
-    def __init__(self, adapters: Sequence[Adapter], **changes: float) -> None:
-        self.book = Book()
-        self.metrics = Metrics()
-        self.fatal: list[BaseException] = []
-        options = {"retry_ceiling_seconds": 0.02, "give_up_seconds": 60.0, **changes}
-        self.desk = DeliveryDesk(
-            adapters,
-            self.book,
-            self.metrics,
-            retry_ceiling_seconds=options["retry_ceiling_seconds"],
-            give_up_seconds=options["give_up_seconds"],
-            on_fatal=self.fatal.append,
-        )
-
-    def tell(self, number: int = 1, principal: str = "partner-1", **changes: Any) -> CredentialRecord:
-        """Decide about a finding, and deliver."""
-        record = self.book.found(number, principal, **changes)
-        self.desk.deliver(record.subject)
-        return record
-
-    def state(self, subject: str = SUBJECT) -> str:
-        """How far the response is."""
-        return self.book.records[subject].state
-
-    async def reaches(self, state: str, subject: str = SUBJECT) -> None:
-        """Return once the response is as far as that, and nothing is under way."""
-        await until(lambda: self.state(subject) == state and not self.desk.under_way)
-        assert self.fatal == []
-
-    def count(self, result: str, adapter: str = "webhook-0") -> float:
-        """How many attempts had a result."""
-        return metric(self.metrics, "deliveries_total", adapter=adapter, result=result)
-
-
-@asynccontextmanager
-async def desk_of(*adapters: Adapter, **changes: float) -> AsyncIterator[Desk]:
-    """Open a desk; stop it at the end."""
-    desk = Desk(adapters, **changes)
-    try:
-        yield desk
-    finally:
-        await desk.desk.stop()
 
 
 @pytest.fixture
-def adapters(tmp_path: Path) -> Callable[..., list[WebhookAdapter]]:
+def adapters(tmp_path: Path) -> Callable[..., list[Endpoint]]:
     """Return what makes an adapter for each address, with a short timeout."""
 
-    def make(*urls: str, **changes: Any) -> list[WebhookAdapter]:
+    def make(*urls: str, **changes: Any) -> list[Endpoint]:
         options = {"timeout": "200ms", **changes}
-        return webhook_adapters(
-            [WebhookSettings.model_validate(webhook(tmp_path, url, **options)) for url in urls]
+        return build_endpoints(
+            [
+                WebhookSettings.model_validate(webhook(tmp_path, url, name=f"webhook-{index}", **options))
+                for index, url in enumerate(urls)
+            ]
         )
 
     return make
@@ -267,7 +167,7 @@ async def test_410_disables_the_receiver(receiver: Receiver, adapters: Any):
 async def test_it_is_given_up_at_the_end_of_the_policy(receiver: Receiver, adapters: Any):
     """Then it has failed: in the ledger once, and never accepted."""
     receiver.answers = [500]
-    async with desk_of(*adapters(receiver.url), give_up_seconds=0.1) as desk:
+    async with desk_of(*adapters(receiver.url), give_up=0.1) as desk:
         # Decided long ago, by an enforcer that died: the time runs from our first attempt.
         desk.book.records[SUBJECT] = msgspec.structs.replace(desk.book.found(), requested_ms=1)
         desk.desk.deliver(SUBJECT)
@@ -330,27 +230,10 @@ async def test_a_newer_version_takes_the_place_of_one_that_is_retried(receiver: 
     assert desk.book.records[SUBJECT].status is CredentialStatus.ACTIVE
 
 
-class Scripted:
-    """An adapter that answers as it is told."""
-
-    name = "scripted"
-
-    def __init__(self, *outcomes: Outcome) -> None:
-        self.outcomes = list(outcomes)
-        self.at: list[float] = []
-
-    async def tell(self, record: CredentialRecord) -> Outcome:
-        self.at.append(asyncio.get_running_loop().time())
-        return self.outcomes.pop(0)
-
-    async def close(self) -> None:
-        pass
-
-
 async def test_the_receiver_may_ask_for_a_longer_pause_but_not_for_none():
     """Retry-After is kept; one of 0 does not make the enforcer run hot."""
     adapter = Scripted(Retry("429", 0.3), Retry("429", 0.0), Accepted())
-    async with desk_of(adapter) as desk:
+    async with desk_of(Endpoint(adapter)) as desk:
         desk.tell()
         await desk.reaches("accepted")
     assert adapter.at[1] - adapter.at[0] >= 0.3
@@ -360,7 +243,7 @@ async def test_the_receiver_may_ask_for_a_longer_pause_but_not_for_none():
 async def test_very_many_retries_are_no_end_of_it():
     """The pause stays at its ceiling, however often it was doubled."""
     adapter = Scripted(*[Retry("500")] * 1100, Accepted())
-    async with desk_of(adapter, retry_ceiling_seconds=0.0) as desk:
+    async with desk_of(Endpoint(adapter), ceiling=0.0) as desk:
         desk.tell()
         await desk.reaches("accepted")
     assert len(adapter.at) == 1101
@@ -391,8 +274,9 @@ async def test_retry_after_in_both_forms(
         return web.Response(status=429, headers={} if said is None else {"retry-after": said})
 
     receiver.answers = [answer]
-    [adapter] = adapters(receiver.url)
-    outcome = await adapter.tell(Book().found())
+    [endpoint] = adapters(receiver.url)
+    adapter = endpoint.adapter
+    outcome = await adapter.tell(desired_state(Book().found()))
     await adapter.close()
     assert isinstance(outcome, Retry)
     if least is None or most is None:
@@ -404,8 +288,9 @@ async def test_retry_after_in_both_forms(
 
 async def test_the_reason_of_a_fault_shows_no_address(adapters: Any):
     """Errors of HTTP clients like to quote addresses, which may hold passwords."""
-    [adapter] = adapters("http://user:password@127.0.0.1:1/hook?token=secret")
-    outcome = await adapter.tell(Book().found())
+    [endpoint] = adapters("http://user:password@127.0.0.1:1/hook?token=secret")
+    adapter = endpoint.adapter
+    outcome = await adapter.tell(desired_state(Book().found()))
     await adapter.close()
     assert isinstance(outcome, Retry)
     assert outcome.reason == "ClientConnectorError"
@@ -417,12 +302,13 @@ def test_bad_secrets_are_named_all_at_once_and_not_shown(tmp_path: Path, secret:
     """A short or broken secret would sign nothing worth verifying."""
     path = tmp_path / "bad"
     path.write_bytes(secret.encode("latin-1"))
-    bad = WebhookSettings.model_validate({"url": "http://127.0.0.1/", "secret_file": str(path)})
+    path.chmod(0o600)
+    bad = WebhookSettings.model_validate({**webhook(tmp_path, "http://127.0.0.1/"), "secret_file": str(path)})
     gone = bad.model_copy(update={"secret_file": tmp_path / "gone"})
     with pytest.raises(ConfigurationError) as caught:
-        webhook_adapters([bad, gone])
+        build_endpoints([bad, gone])
     assert [fault.where for fault in caught.value.faults] == [
-        "response.webhooks[0].secret_file",
-        "response.webhooks[1].secret_file",
+        "response.adapters[0].secret_file",
+        "response.adapters[1].secret_file",
     ]
     assert len(secret) < 8 or secret not in str(caught.value)

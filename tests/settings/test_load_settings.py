@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.errors import ConfigurationError
-from monitor.settings import load_operator_settings, load_settings, setting_paths
+from monitor.settings import WebhookSettings, load_operator_settings, load_settings, setting_paths
 from monitor.settings.values import format_duration, parse_duration, parse_listen
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "monitor.yaml"
@@ -133,12 +133,17 @@ def test_a_source_cannot_be_one_of_our_own_topics(write: Any):
 
 
 def test_files_that_settings_name_must_be_readable(write: Any, tmp_path: Path):
-    path = write(LEAST + "response: {webhooks: [{url: 'https://gate', secret_file: nowhere}]}\n")
+    path = write(
+        LEAST
+        + "response: {adapters: [{type: webhook, name: a, url: 'https://gate', secret_file: nowhere}]}\n"
+    )
     (tmp_path / "keys").unlink()
     said = faults_of(path)
     assert "privacy.key_file: names a file that cannot be read (create it with: monitor keys new" in said
-    assert "response.webhooks[0].secret_file" in said
-    assert load_settings(path, check_files=False).response.webhooks[0].url == "https://gate"
+    assert "response.adapters[0].secret_file" in said
+    [adapter] = load_settings(path, check_files=False).response.adapters
+    assert isinstance(adapter, WebhookSettings)
+    assert adapter.url == "https://gate"
 
 
 @pytest.mark.parametrize(

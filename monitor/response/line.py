@@ -1,0 +1,336 @@
+"""The calls of one gateway: which credential is next, how many at a time, and when none at all."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from monitor.errors import MonitorError
+from monitor.response.adapters.protocol import Accepted, Disabled, Outcome, Refused, Retry, desired_state
+from monitor.response.breaker import Breaker, pause_seconds
+from monitor.stream.fatal import guarded
+from monitor.stream.steps import reached
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from monitor.observe.metrics import Metrics
+    from monitor.response.adapters import Endpoint
+    from monitor.response.book import Book
+    from monitor.wire.credentials import CredentialRecord
+
+log = structlog.get_logger(__name__)
+
+_DISABLED: Final = "the receiver answered 410 and is not called any more; raise its revision to try again"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long pauses become, and after how long a status is given up. In seconds."""
+
+    ceiling: float
+    give_up: float
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A credential whose newest version this gateway has not taken yet. `due` is the loop's time.
+
+    `began` counts from the first call of ours, not from the decision: an outage of ours is no fault of
+    the receiver. `forced` tells again what was taken already.
+    """
+
+    version: int = 0
+    tries: int = 0
+    began: float | None = None
+    due: float = 0.0
+    calling: bool = False
+    forced: bool = False
+
+
+class Line:
+    """Tells one gateway the newest version of each credential.
+
+    A credential is in at most one call at a time, so its versions stay in order. Those that were never
+    tried go before retries, and retries have half of the places at most: a credential whose calls hang
+    delays no other. While the breaker is open, one call at a time shows whether the gateway is back.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        book: Book,
+        metrics: Metrics,
+        policy: RetryPolicy,
+        *,
+        awaited: Callable[[CredentialRecord], frozenset[str]],
+        opened: Callable[[CredentialRecord], CredentialRecord],
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self.endpoint = endpoint
+        self.name = endpoint.name
+        self._adapter = endpoint.adapter
+        self._book = book
+        self._metrics = metrics
+        self._policy = policy
+        self._awaited = awaited
+        self._opened = opened
+        self._on_fatal = on_fatal
+        self._breaker = Breaker()
+        self._pending: dict[str, _Pending] = {}
+        self._fresh: OrderedDict[str, None] = OrderedDict()
+        self._retries: list[tuple[float, int, str]] = []
+        self._numbers = count()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._retrying = 0
+        self._closed_until = 0.0
+        self._trial_due = 0.0
+        self._changed = asyncio.Event()
+        #: Subject → the version that was given up.
+        self._dead: dict[str, int] = {}
+        self._disabled = book.is_disabled(endpoint)
+        self._task: asyncio.Task[None] | None = None
+        metrics.adapter_disabled.labels(self.name).set(self._disabled)
+        metrics.adapter_breaker_open.labels(self.name).set(0)
+        metrics.dead_letters.labels(self.name).set(0)
+
+    @property
+    def under_way(self) -> int:
+        """How many credentials wait or are in a call."""
+        return len(self._pending)
+
+    def put(self, subject: str, *, forced: bool = False) -> None:
+        """Begin to deliver the newest version of a credential, or let what runs go on with it.
+
+        `forced` tells it again although the gateway has taken it, or it was given up.
+        """
+        if self._task is None:
+            self._task = asyncio.create_task(guarded(self._run, self._on_fatal))
+        if forced:
+            self._bury(subject, None)
+        pending = self._pending.setdefault(subject, _Pending())
+        pending.forced = pending.forced or forced
+        record = self._book.newest(subject)
+        if not pending.calling and (record is None or record.version != pending.version):
+            # A newer version does not wait for the retry of the one before.
+            self._fresh[subject] = None
+        self._changed.set()
+
+    async def stop(self) -> None:
+        """Stop; what is not accepted goes on at the next start."""
+        tasks = [task for task in (self._task, *self._calls) if task is not None and not task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._adapter.close()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._changed.clear()
+            now = loop.time()
+            while (subject := self._next(now)) is not None:
+                self._begin(subject)
+            wake = self._wakes(now)
+            try:
+                async with asyncio.timeout(wake):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+
+    def _next(self, now: float) -> str | None:
+        """Take the credential to call about now, or None."""
+        places = 1 if self._breaker.is_open else self.endpoint.concurrency
+        if len(self._calls) >= places or now < self._closed_until:
+            return None
+        if self._breaker.is_open and now < self._trial_due:
+            return None
+        if self._fresh:
+            return self._fresh.popitem(last=False)[0]
+        retries = places if places == 1 else max(1, places // 2)
+        while self._retries and self._retries[0][0] <= now and self._retrying < retries:
+            due, _, subject = heapq.heappop(self._retries)
+            pending = self._pending.get(subject)
+            # Whoever came again meanwhile stands in the heap with another time.
+            if pending is not None and not pending.calling and pending.due == due:
+                return subject
+        return None
+
+    def _wakes(self, now: float) -> float | None:
+        """Return in how many seconds there is something to do, None where only an event tells."""
+        times = []
+        if self._fresh or self._retries:
+            times = [max(self._closed_until, self._trial_due if self._breaker.is_open else 0.0)]
+            if not self._fresh:
+                times.append(self._retries[0][0])
+        if not times or len(self._calls) >= (1 if self._breaker.is_open else self.endpoint.concurrency):
+            return None
+        if not self._fresh and self._retrying and max(times) <= now:
+            return None  # retries have all their places
+        return max(0.0, max(times) - now)
+
+    def _begin(self, subject: str) -> None:
+        self._fresh.pop(subject, None)
+        pending = self._pending[subject]
+        pending.calling = True
+        retry = pending.tries > 0
+        self._retrying += retry
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._calls.discard(task)
+            self._retrying -= retry
+            self._changed.set()
+
+        task = asyncio.create_task(guarded(partial(self._call, subject, pending), self._on_fatal))
+        self._calls.add(task)
+        task.add_done_callback(ended)
+
+    async def _call(self, subject: str, pending: _Pending) -> None:
+        try:
+            record = self._book.newest(subject)
+            if record is None or not (pending.forced or self._is_due(subject, record)):
+                self._settle(subject, pending)
+                return
+            if record.version != pending.version:
+                pending.version, pending.tries, pending.began = record.version, 0, None
+            if self._disabled:
+                self._count("disabled")
+                await self._give_up(subject, pending, _DISABLED)
+                return
+            try:
+                wanted = desired_state(self._opened(record))
+            except MonitorError as error:
+                # Nobody can be told whom it is about, and trying again opens nothing.
+                self._count("unopened")
+                await self._give_up(subject, pending, str(error))
+                return
+            if not await self._book.attempting(subject, record.version, self.name):
+                self._fresh[subject] = None
+                return
+            pending.tries += 1
+            if pending.began is None:
+                pending.began = asyncio.get_running_loop().time()
+            reached("enforce.before-call")
+            outcome = await self._adapter.tell(wanted)
+            reached("enforce.after-call")
+            await self._take(subject, pending, record, outcome)
+        finally:
+            pending.calling = False
+            newest = self._book.newest(subject)
+            if subject in self._pending and newest is not None and newest.version != pending.version:
+                self._fresh[subject] = None
+
+    async def _take(
+        self, subject: str, pending: _Pending, record: CredentialRecord, outcome: Outcome
+    ) -> None:
+        now = asyncio.get_running_loop().time()
+        if isinstance(outcome, Accepted):
+            self._count("gone" if outcome.note else "accepted")
+            self._breaker_closed()
+            self._bury(subject, None)
+            pending.forced = False
+            await self._book.accepted(
+                subject, record.version, self.name, awaited=self._awaited(record), note=outcome.note
+            )
+            reached("enforce.accepted")
+            self._settle(subject, pending)
+        elif isinstance(outcome, Retry):
+            self._count("retried")
+            self._failed(subject, pending, outcome, now)
+            if pending.began is not None and now - pending.began > self._policy.give_up:
+                await self._give_up(subject, pending, outcome.reason)
+            else:
+                log.warning("a gateway is told again", adapter=self.name, reason=outcome.reason)
+        elif isinstance(outcome, Refused):
+            self._count("refused")
+            await self._give_up(subject, pending, outcome.reason)
+        else:
+            self._count("disabled")
+            await self._disable(outcome)
+            await self._give_up(subject, pending, outcome.reason)
+
+    def _failed(self, subject: str, pending: _Pending, outcome: Retry, now: float) -> None:
+        was_open = self._breaker.is_open
+        self._breaker.failed(subject)
+        if outcome.seconds is not None:
+            # It is the receiver that is busy, not this credential.
+            self._closed_until = max(self._closed_until, now + outcome.seconds)
+        pause = pause_seconds(pending.tries - 1, self._policy.ceiling)
+        pending.due = now + max(pause, outcome.seconds or 0.0)
+        heapq.heappush(self._retries, (pending.due, next(self._numbers), subject))
+        if self._breaker.is_open:
+            self._trial_due = now + pause_seconds(self._breaker.failures, self._policy.ceiling)
+            if not was_open:
+                log.error("a gateway takes no calls; one at a time is tried", adapter=self.name)
+                self._metrics.adapter_breaker_open.labels(self.name).set(1)
+
+    def _breaker_closed(self) -> None:
+        if self._breaker.is_open:
+            self._metrics.adapter_breaker_open.labels(self.name).set(0)
+            # Whoever waits for a retry need not wait any longer.
+            waiting = sorted(self._retries)
+            self._retries.clear()
+            for _, _, subject in waiting:
+                if subject in self._pending and not self._pending[subject].calling:
+                    self._fresh[subject] = None
+        self._breaker.succeeded()
+
+    async def _disable(self, outcome: Disabled) -> None:
+        log.error("a receiver is not called any more", adapter=self.name, reason=outcome.reason)
+        self._disabled = True
+        self._metrics.adapter_disabled.labels(self.name).set(1)
+        await self._book.disabled(self.endpoint, outcome.reason)
+
+    async def _give_up(self, subject: str, pending: _Pending, reason: str) -> None:
+        log.error("a gateway was not told", adapter=self.name, reason=reason)
+        version = pending.version
+        pending.forced = False
+        self._bury(subject, version)
+        await self._book.given_up(subject, version, self.name, reason)
+        self._settle(subject, pending)
+
+    def _settle(self, subject: str, pending: _Pending) -> None:
+        """Forget a credential that is at its end, unless a newer version has come meanwhile."""
+        record = self._book.newest(subject)
+        if record is not None and (pending.forced or self._is_due(subject, record)):
+            self._fresh[subject] = None
+        else:
+            self._pending.pop(subject, None)
+            self._fresh.pop(subject, None)
+
+    def _bury(self, subject: str, version: int | None) -> None:
+        """Note that a version was given up, or with None that it was not."""
+        if version is None:
+            self._dead.pop(subject, None)
+        else:
+            self._dead[subject] = version
+        self._metrics.dead_letters.labels(self.name).set(len(self._dead))
+
+    @property
+    def dead(self) -> list[str]:
+        """The credentials whose newest version was given up."""
+        return list(self._dead)
+
+    def _is_due(self, subject: str, record: CredentialRecord) -> bool:
+        return is_due(self.endpoint, record) and self._dead.get(subject) != record.version
+
+    def _count(self, result: str) -> None:
+        self._metrics.deliveries_total.labels(self.name, result).inc()
+
+
+def is_due(endpoint: Endpoint, record: CredentialRecord) -> bool:
+    """Return whether a gateway is to be told of a credential's newest version.
+
+    A gateway that was added later is told of whoever is refused now, and not of what is over.
+    """
+    if not endpoint.serves(record.realm, record.kind) or record.told.get(endpoint.name) == record.version:
+        return False
+    return record.refused or record.accepted_ms is None
