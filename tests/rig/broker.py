@@ -24,6 +24,7 @@ JARS: Final = ROOT / ".cache" / "kafka" / "libs"
 JAVA_VERSION: Final = 17
 CLUSTER_ID: Final = "MkU3OEVBNTcwNTJENDM2Qk"
 START_SECONDS: Final = 60.0
+JAVA: Final = ("java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{JARS}/*")
 
 # Nobody waits for a node: its guard ends it. Held here so that Python does not take it for forgotten.
 _started: Final[list[subprocess.Popen[bytes]]] = []
@@ -40,6 +41,8 @@ log.dirs={folder}/log
 num.partitions=1
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+log.cleaner.backoff.ms=200
 offsets.topic.num.partitions=4
 offsets.topic.replication.factor=1
 transaction.state.log.num.partitions=4
@@ -73,16 +76,15 @@ def start(owner: int) -> str:
     properties.write_text(
         PROPERTIES.format(port=port, controller=controller, folder=folder), encoding="utf-8"
     )
-    java = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{JARS}/*"]
     subprocess.run(
-        [*java, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties)],
+        [*JAVA, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties)],
         check=True,
         capture_output=True,
         timeout=START_SECONDS,
     )
     with (folder / "kafka.out").open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, guard.__file__, str(owner), str(folder), *java, "kafka.Kafka", str(properties)],
+            [sys.executable, guard.__file__, str(owner), str(folder), *JAVA, "kafka.Kafka", str(properties)],
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -1,0 +1,65 @@
+"""A schedule of faults: made from a seed alone, so that it can be replayed."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One thing that happens `at` seconds after the traffic began; `fault` where it counts as one."""
+
+    at: float
+    what: str
+    args: tuple[Any, ...] = ()
+    fault: bool = True
+
+
+@dataclass(slots=True)
+class Plan:
+    """One run: what it runs on, what happens, and for how long.
+
+    `broker` is ``kafka`` (a real one that runs share), ``node`` (a real one of its own, to be killed) or
+    ``embedded`` (three nodes that can be told to fail). `armed` are the steps, by seat, at which its workers
+    die, one after the other (monitor.stream.steps).
+    """
+
+    row: int
+    seed: int
+    broker: str = "kafka"
+    seconds: float = 10.0
+    rate: float = 250.0
+    workers: int = 1
+    seats: int = 1
+    static: bool = False
+    poison: float = 0.01
+    late: float = 0.03
+    flush_seconds: float = 1.0
+    ttl_seconds: float = 4.0
+    acts: list[Act] = field(default_factory=list)
+    armed: list[list[str]] = field(default_factory=list)
+
+    def add(self, at: float, what: str, *args: Any, fault: bool = True) -> None:
+        """Have something happen."""
+        self.acts.append(Act(round(at, 2), what, args, fault))
+
+    def plain(self) -> dict[str, Any]:
+        """Return it for a report."""
+        return asdict(self)
+
+
+def make(row: int, seed: int, rows: dict[int, Callable[[Plan, random.Random], None]]) -> Plan:
+    """Return the plan of a row for a seed: the same for the same numbers."""
+    draw = random.Random(f"{row}/{seed}")
+    plan = Plan(row, seed)
+    plan.flush_seconds = draw.choice((0.3, 1.0, 3.0))
+    plan.ttl_seconds = draw.choice((3.0, 5.0))
+    plan.static = draw.random() < 0.5
+    rows[row](plan, draw)
+    plan.acts.sort(key=lambda act: act.at)
+    return plan

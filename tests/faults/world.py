@@ -1,0 +1,375 @@
+"""One run: a broker, an installation, its workers, traffic, a receiver, and the faults of a plan."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+
+from monitor.settings import load_settings
+from monitor.stream.topics import OWN_TOPICS, create_embedded
+from tests.faults import oracles, responses, states
+from tests.faults.crew import ROOT, Crew, metric
+from tests.faults.load import Load
+from tests.faults.logs import Positioner, Sampler, read_all
+from tests.faults.receiver import SECRET, Receiver
+from tests.rig.broker import create_topic
+from tests.rig.configuration import write_settings
+from tests.rig.faults import FaultyBroker
+from tests.rig.node import KafkaNode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.faults.plan import Act, Plan
+
+SOURCE_PARTITIONS: Final = 3
+_NODES: Final = 3
+#: Invariant F: everything is caught up so long after the last fault.
+CATCH_UP_SECONDS: Final = 60.0
+_READY_SECONDS: Final = 90.0
+_TICK_SECONDS: Final = 0.05
+
+
+@dataclass(slots=True)
+class Result:
+    """What a run did and what it left behind."""
+
+    plan: dict[str, Any]
+    faults: int = 0
+    violations: list[str] = field(default_factory=list)
+    seen: dict[str, int] = field(default_factory=dict)
+    steps: list[str] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)
+    catch_up_seconds: float = -1.0
+    seconds: float = 0.0
+
+
+class World:
+    """Everything that one plan needs, in a folder of its own."""
+
+    def __init__(self, plan: Plan, folder: Path, kafka: str | None) -> None:
+        self.plan = plan
+        self._folder, self._kafka = folder, kafka
+        self._stack = ExitStack()
+        self._embedded: FaultyBroker | None = None
+        self._node: KafkaNode | None = None
+        self.receiver = self._stack.enter_context(Receiver())
+        self._acts: dict[str, Callable[..., bool]] = {
+            "kill": lambda seat: self.crew.seats[seat].send(signal.SIGKILL, "kill"),
+            "term": lambda seat: self.crew.seats[seat].send(signal.SIGTERM, "term"),
+            "stop": lambda seat: self.crew.seats[seat].send(signal.SIGSTOP),
+            "continue": self._continue,
+            "expire": self._expire,
+            "join": self._join,
+            "leave": self._leave,
+            "receiver": self._behave,
+            "down": self._with_embedded(FaultyBroker.down),
+            "up": self._with_embedded(FaultyBroker.up),
+            "rtt": self._with_embedded(lambda broker, node, ms: broker.rtt(ms, node)),
+            "errors": self._with_embedded(lambda broker, api, codes: broker.fail_requests(api, *codes)),
+            "no errors": self._with_embedded(FaultyBroker.clear_failures),
+            "lead": self._with_embedded(
+                lambda broker, topic, partition, node: broker.lead(self._topic(topic), partition, node)
+            ),
+            "coordinate": self._with_embedded(
+                lambda broker, role, node: broker.coordinate(self.settings.group(role), node)
+            ),
+            "power cut": self._with_node(KafkaNode.kill),
+            "restart": self._with_node(lambda node: node.start(wait=False)),
+            "freeze": self._with_node(KafkaNode.freeze),
+            "thaw": self._with_node(KafkaNode.thaw),
+            "compact": self._compact,
+            # The traffic, or the seat, is made so from the start.
+            "poison": lambda: True,
+            "late": lambda: True,
+            "armed": lambda _seat: True,
+        }
+
+    def run(self) -> Result:
+        """Do what the plan says; return what did not hold."""
+        began = time.monotonic()
+        result = Result(self.plan.plain())
+        with self._stack:
+            self._install()
+            self._play(result)
+        result.seconds = round(time.monotonic() - began, 1)
+        return result
+
+    # What stands
+
+    def _install(self) -> None:
+        plan, stack = self.plan, self._stack
+        prefix = f"row{plan.row}-{plan.seed}-{secrets.token_hex(3)}."
+        if plan.broker == "embedded":
+            self._embedded = stack.enter_context(FaultyBroker(_NODES))
+            bootstrap = self._embedded.bootstrap_servers
+        elif plan.broker == "node":
+            self._node = stack.enter_context(KafkaNode())
+            bootstrap = self._node.server
+        else:
+            assert self._kafka is not None
+            bootstrap = self._kafka
+        embedded = plan.broker == "embedded"
+        secret = self._folder / "webhook.secret"
+        secret.write_text(SECRET, encoding="utf-8")
+        config = write_settings(
+            self._folder,
+            broker="embedded" if embedded else "cluster",
+            bootstrap=bootstrap,
+            prefix=prefix,
+            kafka={
+                "session_timeout_seconds": 2 if embedded else 3,
+                "request_timeout_seconds": 10,
+                "connect_timeout_seconds": 30,
+            },
+            rules={"paths": [str(ROOT / "tests" / "faults" / "rules.yml")]},
+            detect={"flush_interval": f"{int(plan.flush_seconds * 1000)}ms"},
+            response={
+                "mode": "enforce",
+                "default_ttl": f"{int(plan.ttl_seconds)}s",
+                "retry_ceiling": "1s",
+                "webhooks": [{"url": self.receiver.url, "secret_file": str(secret), "timeout": "1s"}],
+            },
+            observe={"listen": "127.0.0.1:0", "log_format": "json"},
+        )
+        self.settings = load_settings(config)
+        if self._embedded is not None:
+            create_embedded(self.settings, self._embedded, source_partitions=SOURCE_PARTITIONS)
+        else:
+            create_topic(bootstrap, self.settings.sources[0].topic, SOURCE_PARTITIONS)
+            stack.callback(self._delete_topics)
+        done = subprocess.run(
+            [sys.executable, "-m", "monitor", "init", "--from", "earliest", "-c", str(config)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        instance = f"{prefix}w" if plan.static else None
+        self.crew = Crew(self._folder, config, plan.seats, instance=instance)
+        stack.callback(self.crew.close)
+        for seat, armed in zip(self.crew.seats, plan.armed, strict=False):
+            seat.armed.extend(armed)
+        self.load = Load(
+            bootstrap,
+            self.settings.sources[0].topic,
+            partitions=SOURCE_PARTITIONS,
+            rate=plan.rate,
+            seconds=plan.seconds,
+            seed=f"{plan.row}/{plan.seed}",
+            refused=self.receiver.refuses,
+            poison=plan.poison,
+            late=plan.late,
+        )
+
+    def _delete_topics(self) -> None:
+        """Leave nothing behind on a broker that other runs share."""
+        if self._node is None:
+            admin = AdminClient({"bootstrap.servers": self._kafka or "", "log_level": 0})
+            names = [self.settings.sources[0].topic, *(self.settings.topic(topic) for topic in OWN_TOPICS)]
+            for future in admin.delete_topics(names).values():
+                future.exception(30)
+
+    def _topic(self, topic: str) -> str:
+        return self.settings.sources[0].topic if topic == "gate" else self.settings.topic(topic)
+
+    # What happens
+
+    def _play(self, result: Result) -> None:
+        for seat in self.crew.seats[: self.plan.workers]:
+            seat.start()
+        if not self.plan.armed:
+            self._until(lambda: any(seat.ready for seat in self.crew.seats), _READY_SECONDS)
+        sampler = Sampler(self.settings, SOURCE_PARTITIONS)
+        self._stack.callback(sampler.stop)
+        self.load.start()
+        self._stack.callback(self.load.stop)
+        result.faults += self._acts_in_time()
+        healed = time.monotonic()
+        caught_up = self._caught_up()
+        result.catch_up_seconds = round(time.monotonic() - healed, 1)
+        codes = self._end()
+        sampler.stop()
+        result.ends = [f"{end.seat} {end.cause} {end.code} {end.said}".strip() for end in self.crew.ends]
+        result.steps = [end.cause for end in self.crew.ends if ":KILL" in end.cause]
+        result.faults += len(result.steps)
+        verdict = oracles.Verdict()
+        verdict.require(caught_up, f"F not caught up {CATCH_UP_SECONDS:.0f} s after the last fault")
+        verdict.require(not any(codes), f"G workers that were asked to end gave {codes}")
+        if caught_up:
+            self._judge(sampler, verdict)
+        result.violations, result.seen = verdict.violations, dict(verdict.seen)
+
+    def _acts_in_time(self) -> int:
+        began, faults = time.monotonic(), 0
+        acts = list(self.plan.acts)
+        while acts or not self.load.over:
+            self.crew.look()
+            while acts and time.monotonic() - began >= acts[0].at:
+                act = acts.pop(0)
+                faults += self._act(act)
+            time.sleep(_TICK_SECONDS)
+        self._continue()
+        self.receiver.behave("ok")
+        # What is armed yet must not go off in what follows.
+        for seat in self.crew.seats:
+            seat.armed.clear()
+            if seat.step.endswith(":KILL") and seat.process is not None and not seat.cause:
+                seat.send(signal.SIGKILL, "kill")
+                faults += 1
+        return faults
+
+    def _act(self, act: Act) -> bool:
+        done = self._acts[act.what](*act.args)
+        return done and act.fault
+
+    def _caught_up(self) -> bool:
+        positioner = Positioner(self.settings, SOURCE_PARTITIONS)
+        calm = 0
+
+        def settled() -> bool:
+            nonlocal calm
+            try:
+                lag = positioner.lag()
+            except KafkaException:
+                return False
+            undelivered = sum(
+                metric(seat.metrics(), "access_monitor_oldest_undelivered_seconds")
+                for seat in self.crew.seats
+            )
+            # Suspensions end by themselves, which starts something anew.
+            calm = calm + 1 if lag == 0 and not undelivered and not self._ending() else 0
+            return calm >= 2
+
+        try:
+            return self._until(settled, CATCH_UP_SECONDS, pause=0.3)
+        finally:
+            positioner.close()
+
+    def _ending(self) -> bool:
+        """Return whether a suspension is about to end by itself."""
+        soon = datetime.now(UTC) + timedelta(seconds=CATCH_UP_SECONDS)
+        return any(until and datetime.fromisoformat(until) < soon for until in self.receiver.until.values())
+
+    def _end(self) -> list[int]:
+        return self.crew.end()
+
+    def _judge(self, sampler: Sampler, verdict: oracles.Verdict) -> None:
+        settings = self.settings
+        logs = read_all(settings, SOURCE_PARTITIONS)
+        fold = oracles.Fold(settings, logs)
+        oracles.check_routed(settings, logs, fold, SOURCE_PARTITIONS, verdict)
+        oracles.check_findings(logs, fold, verdict)
+        states.check_state(settings, logs, fold, verdict, fenced=self._embedded is None)
+        oracles.check_commits(settings, logs, fold, sampler.samples, verdict)
+        entries = responses.check_ledger(logs, fold, verdict)
+        responses.check_delivered(logs, entries, self.receiver, verdict)
+        if verdict.violations:
+            (self._folder / "logs.pickle").write_bytes(pickle.dumps(logs))
+
+    def _until(self, condition: Callable[[], bool], seconds: float, *, pause: float = 0.1) -> bool:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            self.crew.look()
+            time.sleep(pause)
+        return True
+
+    # The faults
+
+    def _continue(self) -> bool:
+        for seat in self.crew.seats:
+            seat.send(signal.SIGCONT)
+        return True
+
+    def _expire(self, index: int) -> bool:
+        """Kill a worker whose step does not come, so that the next one has its turn."""
+        seat = self.crew.seats[index]
+        old = time.monotonic() - seat.began > 8
+        return old and bool(seat.step) and seat.send(signal.SIGKILL, "kill")
+
+    def _join(self, index: int) -> bool:
+        self.crew.seats[index].wanted = True
+        return True
+
+    def _leave(self, index: int) -> bool:
+        seat = self.crew.seats[index]
+        seat.wanted = False
+        return seat.send(signal.SIGTERM, "leave")
+
+    def _behave(self, mode: str) -> bool:
+        self.receiver.behave(mode)
+        return True
+
+    def _with_embedded(self, fault: Callable[..., None]) -> Callable[..., bool]:
+        def act(*args: Any) -> bool:
+            assert self._embedded is not None
+            fault(self._embedded, *args)
+            return True
+
+        return act
+
+    def _with_node(self, fault: Callable[..., None]) -> Callable[..., bool]:
+        def act(*args: Any) -> bool:
+            assert self._node is not None
+            fault(self._node, *args)
+            return True
+
+        return act
+
+    def _compact(self) -> bool:
+        """Have the broker compact `state` at once, whatever its settings say."""
+        admin = AdminClient({"bootstrap.servers": ",".join(self.settings.kafka.bootstrap_servers)})
+        at_once = {"min.compaction.lag.ms": "0", "segment.ms": "500", "min.cleanable.dirty.ratio": "0.001"}
+        resource = ConfigResource(
+            ResourceType.TOPIC,
+            self.settings.topic("state"),
+            incremental_configs=[
+                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+                for name, value in at_once.items()
+            ],
+        )
+        for future in admin.incremental_alter_configs([resource]).values():
+            future.result()
+        return True
+
+
+def main() -> int:
+    """Run the plan of ``ROW SEED FOLDER [BOOTSTRAP]`` and print its result as one JSON line."""
+    from tests.faults.plan import make
+    from tests.faults.rows import ROWS
+
+    row, seed, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    kafka = sys.argv[4] if len(sys.argv) > 4 else None
+    world = World(make(row, seed, ROWS), folder, kafka)
+    result = world.run()
+    print(json.dumps({name: getattr(result, name) for name in result.__slots__}))
+    sys.stdout.flush()
+    os._exit(bool(result.violations))
+
+
+if __name__ == "__main__":
+    main()
