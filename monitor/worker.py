@@ -8,37 +8,30 @@ import os
 import signal
 import sys
 import time
-from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
-from monitor.core.events import SourceId
 from monitor.errors import ExitCode, MonitorError
-from monitor.intake.formats import find_format
-from monitor.intake.keys import load_keys
 from monitor.observe.metrics import Metrics
 from monitor.observe.server import ObserveServer
 from monitor.response.role import EnforceRole
 from monitor.stream.chunks import RoleApp
 from monitor.stream.detect import DetectRole
-from monitor.stream.intake import IntakeRole
+from monitor.stream.faults import explained
+from monitor.stream.intake_stay import IntakeStay
+from monitor.stream.keeper import OneRole, RoleKeeper
 from monitor.stream.lag import LagWatch
-from monitor.stream.outlet import RoutedOutlet, RulesAnnouncer
 from monitor.stream.reach import wait_for_broker
 from monitor.stream.reload import RuleFiles
 from monitor.stream.rules import RulesFollower
-from monitor.stream.sender import plain_producer
-from monitor.stream.topics import check_topics, cluster_id, topic_ids
+from monitor.stream.topics import check_topics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from aiokafka import AIOKafkaProducer
-
-    from monitor.intake.formats import Decoder
-    from monitor.settings import KafkaSettings, Settings, SourceSettings
-    from monitor.stream.role import Role
+    from monitor.settings import Settings
+    from monitor.stream.keeper import Stay
 
 log = structlog.get_logger(__name__)
 
@@ -54,13 +47,11 @@ class Worker:
         self._settings = settings
         self._names = tuple(roles)
         self.metrics = Metrics()
-        self._roles: list[Role] = []
-        self._producer: AIOKafkaProducer | None = None
+        self._keepers: list[RoleKeeper] = []
         self._server = ObserveServer(settings.observe.listen, self.metrics.registry)
         self._lag: LagWatch | None = None
         self._rules = RulesFollower(settings, self._fatal)
         self._files = RuleFiles(settings, self.metrics, self._rules, self._fatal)
-        self._announcer: RulesAnnouncer | None = None
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -97,70 +88,52 @@ class Worker:
         await asyncio.to_thread(check_topics, settings)
         self._rules.start()
         self._files.start()
-        # Each role joins its own group; intake waits for the rule set that enforce puts in force.
-        starts = []
-        if "enforce" in self._names:
-            app = self._app("enforce", settings.kafka)
-            starts.append(self._start_role(EnforceRole(app, settings, self.metrics, self._fatal)))
-        if "detect" in self._names:
-            app = self._app("detect", settings.kafka)
-            detect = DetectRole(app, settings, self.metrics, self._fatal)
-            self._server.before_scrape(lambda: self.metrics.subjects.set(detect.subjects))
-            starts.append(self._start_role(detect))
-        if "intake" in self._names:
-            starts.append(self._start_intake())
-        await asyncio.gather(*starts)
-        # They stop in the order in which they feed each other: intake, detect, enforce.
-        order = (IntakeRole, DetectRole, EnforceRole)
-        self._roles.sort(key=lambda role: order.index(type(role)))
-        self._lag = LagWatch(self._roles, self.metrics)
+        # They stop in the order in which they feed each other. Each joins its own group at once; intake
+        # waits for the rule set that enforce puts in force.
+        makes = {"intake": self._intake, "detect": self._detect, "enforce": self._enforce}
+        keepers = [self._keep(name, make) for name, make in makes.items() if name in self._names]
+        self._server.before_scrape(self._count_subjects)
+        await asyncio.gather(*(keeper.start() for keeper in keepers))
+        self._lag = LagWatch(self._keepers, self.metrics)
         self._lag.start()
 
-    async def _start_intake(self) -> None:
+    def _keep(self, name: str, make: Callable[[Callable[[BaseException], None]], Stay]) -> RoleKeeper:
         settings = self._settings
-        keys = load_keys(settings.privacy.key_file)
-        self._producer = plain_producer(settings.kafka)
-        await self._producer.start()
-        outlet = RoutedOutlet(settings, self._producer, keys, self.metrics, self._fatal)
-        self._announcer = RulesAnnouncer(outlet, self._fatal)
-        await self._announcer.begin(await self._rules.first())
-        self._rules.tell(self._announcer.follow)
-        for kafka, sources in _by_cluster(settings):
-            own = kafka == settings.kafka
-            by_topic = {source.topic: source for source in sources}
-            status = settings.topic("status") if own else None
-            topics = [*by_topic, *([status] if status else [])]
-            cluster = await asyncio.to_thread(cluster_id, kafka)
-            ids = await asyncio.to_thread(topic_ids, kafka, topics)
-            role = IntakeRole(
-                self._app("intake", kafka),
-                by_topic,
-                status,
-                outlet=outlet,
-                source_ids=partial(_source_id, cluster, ids),
-                decoders={source.topic: _decoder(source) for source in sources},
-                on_fatal=self._fatal,
-            )
-            await self._start_role(role)
+        clusters = [settings.kafka]
+        if name == "intake":
+            clusters += [source.kafka for source in settings.sources if source.kafka]
+        keeper = RoleKeeper(name, make, clusters, self.metrics, self._fatal)
+        self._server.before_scrape(keeper.count_blind)
+        self._keepers.append(keeper)
+        return keeper
 
-    def _app(self, role: str, kafka: KafkaSettings) -> RoleApp:
+    def _intake(self, on_fatal: Callable[[BaseException], None]) -> Stay:
+        return IntakeStay(self._settings, self.metrics, self._rules, on_fatal)
+
+    def _detect(self, on_fatal: Callable[[BaseException], None]) -> Stay:
+        return OneRole(DetectRole(self._app("detect", on_fatal), self._settings, self.metrics, on_fatal))
+
+    def _enforce(self, on_fatal: Callable[[BaseException], None]) -> Stay:
+        return OneRole(EnforceRole(self._app("enforce", on_fatal), self._settings, self.metrics, on_fatal))
+
+    def _app(self, role: str, on_fatal: Callable[[BaseException], None]) -> RoleApp:
         settings = self._settings
         return RoleApp(
             role,
-            kafka,
+            settings.kafka,
             group=settings.group(role),
             instance=settings.worker.instance,
-            on_fatal=self._fatal,
+            on_fatal=on_fatal,
         )
 
-    async def _start_role(self, role: Role) -> None:
-        await role.start()
-        self._roles.append(role)
+    def _count_subjects(self) -> None:
+        held = [role.subjects for keeper in self._keepers for role in keeper.roles if isinstance(role, DetectRole)]
+        self.metrics.subjects.set(sum(held))
 
     def _readiness(self) -> tuple[bool, str]:
-        if not self._roles or self._lag is None:
+        if self._lag is None:
             return False, "starting"
-        waiting = [role.app.group for role in self._roles if not role.ready]
+        waiting = [self._settings.group(keeper.name) for keeper in self._keepers if not keeper.ready]
         if waiting:
             return False, f"waiting for partitions: {', '.join(waiting)}"
         return True, "all roles have their partitions"
@@ -173,12 +146,8 @@ class Worker:
                     await self._lag.stop()
                 await self._files.stop()
                 await self._rules.stop()
-                if self._announcer is not None:
-                    await self._announcer.stop()
-                for role in self._roles:
-                    await role.stop()
-                if self._producer is not None:
-                    await self._producer.stop()
+                for keeper in self._keepers:
+                    await keeper.stop()
                 await self._server.stop()
         except TimeoutError:
             log.warning("draining took too long; what is not flushed will be read again")
@@ -187,6 +156,7 @@ class Worker:
 
     def _fatal(self, error: BaseException) -> None:
         """End the process at once: nothing more may be sent, and replay is exact."""
+        error = explained(error)
         log.critical(
             "stopping: what is not durable will be read again",
             error=str(error) if isinstance(error, MonitorError) else type(error).__name__,
@@ -218,26 +188,3 @@ def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     asyncio.run(main())
     log.debug("worker ended", seconds=round(time.monotonic() - began, 1))
 
-
-def _source_id(cluster: str, ids: Mapping[str, str], topic: str, partition: int) -> SourceId:
-    return SourceId(cluster, ids[topic], topic, partition)
-
-
-def _decoder(source: SourceSettings) -> Decoder:
-    found = find_format(source.format, f"sources.{source.name}.format")
-    trusted = found.ids_are_gateways or source.event_ids == "gateway"
-    return found.decoder(source.realm, trust_ids=trusted)
-
-
-def _by_cluster(settings: Settings) -> list[tuple[KafkaSettings, list[SourceSettings]]]:
-    """Return the sources of each cluster; our own first, which also has `status`."""
-    clusters: list[tuple[KafkaSettings, list[SourceSettings]]] = [(settings.kafka, [])]
-    for source in settings.sources:
-        kafka = source.kafka or settings.kafka
-        for known, sources in clusters:
-            if known == kafka:
-                sources.append(source)
-                break
-        else:
-            clusters.append((kafka, [source]))
-    return clusters

@@ -57,6 +57,17 @@ class Metrics:
         self.partitions = self._gauge(
             "partitions", "Partitions of a topic that this process reads.", "group", "topic"
         )
+        self.rejoins_total = self._counter(
+            "rejoins_total",
+            "Times that a role left its group and joined again after a passing fault of a broker.",
+            "role",
+            "reason",
+        )
+        self.blind_seconds_total = self._counter(
+            "blind_seconds_total",
+            "Seconds from such a fault until all partitions of the role were open again.",
+            "role",
+        )
         self.rules_version = self._gauge("rules_version", "Version of the rule set that intake routes by.")
         self.rules_differ_from_files = self._gauge(
             "rules_differ_from_files",

@@ -148,6 +148,17 @@ class Enforcer:
         await self._ledger.close()
         await self._said.wait()  # the producer must not be stopped under them
 
+    async def drop(self) -> None:
+        """Stand down as a crash would: nothing is begun, and Kafka is not waited for."""
+        self._statuses.end()
+        for task in self._tasks:
+            task.cancel()
+        await self._desk.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._settle(None)
+        await self._ledger.drop()
+
     async def apply_findings(self, records: Sequence[ConsumerRecord]) -> None:
         """Decide about findings and observations, in order; returns once that is durable.
 

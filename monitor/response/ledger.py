@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, ProducerFenced
 
-from monitor.errors import InvariantError, SendError
+from monitor.errors import InvariantError
 from monitor.stream.kafka import aiokafka_options
+from monitor.stream.producers import drop_producer, start_producer, transact
 from monitor.stream.read import end_offsets, read_to_end
 from monitor.stream.steps import reached
 from monitor.wire.credentials import (
@@ -63,14 +63,15 @@ class Ledger:
         Raises InvariantError where the topics do not belong together: one was emptied or made again.
         """
         kafka = self._settings.kafka
-        self._producer = AIOKafkaProducer(
+        producer = AIOKafkaProducer(
             **aiokafka_options(kafka),
             transactional_id=f"{kafka.topic_prefix}enforcer",
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             max_request_size=4 << 20,
             linger_ms=0,
         )
-        await self._producer.start()
+        await start_producer(kafka, producer)
+        self._producer = producer
         reached("enforce.fenced")
         async for records, _, _ in read_to_end(kafka, self._credentials_topic, 0):
             for record in records:
@@ -120,8 +121,8 @@ class Ledger:
     ) -> None:
         """Make a change durable: all of it, or nothing.
 
-        Raises InvariantError where another enforcer has taken over, SendError where Kafka did not
-        take it; either ends the process, and what is in memory with it.
+        Raises SendError where Kafka did not take it or another enforcer has taken over: what is in
+        memory then ends with this enforcer.
         """
         now_ms = int(time.time() * 1000)
         entries = []
@@ -148,25 +149,26 @@ class Ledger:
         if producer is None:
             msg = "the ledger was written to before the take-over"
             raise InvariantError(msg)
-        try:
-            async with producer.transaction():
-                # aiokafka keeps their order: both go through one queue per partition.
-                sends = [await producer.send(self._decisions_topic, entry, partition=0) for entry in entries]
-                sends += [
-                    await producer.send(self._credentials_topic, value, key=key, partition=0)
-                    for key, value in written
-                ]
-                await asyncio.gather(*sends)
-                reached("enforce.in-transaction")
-        except ProducerFenced:
-            msg = (
-                "another enforcer has taken over, or Kafka took longer than"
-                f" {TRANSACTION_TIMEOUT_MS // 1000} s; this one stops before it decides anything more"
-            )
-            raise InvariantError(msg) from None
-        except KafkaError as error:
-            msg = f"{self._decisions_topic}: a decision was not written ({type(error).__name__})"
-            raise SendError(msg) from error
+
+        async def send() -> None:
+            # aiokafka keeps their order: both go through one queue per partition.
+            sends = [await producer.send(self._decisions_topic, entry, partition=0) for entry in entries]
+            sends += [
+                await producer.send(self._credentials_topic, value, key=key, partition=0)
+                for key, value in written
+            ]
+            await asyncio.gather(*sends)
+            reached("enforce.in-transaction")
+
+        # Fenced: another enforcer has taken over, or Kafka took longer than the transaction may last.
+        what = f"{self._decisions_topic}: a decision was not written"
+        await transact(self._settings.kafka, producer, what, send)
+
+    async def drop(self) -> None:
+        """Stop writing at once; a change under way is made or not, as Kafka has it."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await drop_producer(producer)
 
     async def close(self) -> None:
         """Stop writing, after a change that is under way."""

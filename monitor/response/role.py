@@ -8,7 +8,8 @@ from monitor.errors import InvariantError
 from monitor.response.adapters import build_endpoints
 from monitor.response.enforcer import Enforcer
 from monitor.response.opening import opener_of
-from monitor.stream.role import OpenPartition, SendingRole
+from monitor.stream.partition import OpenPartition
+from monitor.stream.role import SendingRole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,6 +54,10 @@ class FindingsPartition(OpenPartition):
     async def close(self) -> None:
         """Stand down."""
         await self._enforcer.stop()
+
+    async def drop(self) -> None:
+        """Stand down at once."""
+        await self._enforcer.drop()
 
 
 class EnforceRole(SendingRole):

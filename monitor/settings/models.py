@@ -50,6 +50,7 @@ class KafkaSettings(_Section):
     session_timeout_seconds: float = Field(10.0, ge=1, le=300)
     request_timeout_seconds: float = Field(30.0, ge=1, le=300)
     connect_timeout_seconds: float = Field(60.0, ge=0, le=3600)
+    rejoin_timeout_seconds: float = Field(300.0, ge=0, le=86_400)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from monitor.core.detector import Detector
 from monitor.core.events import RulesRecord
-from monitor.errors import InvariantError, SendError
+from monitor.errors import InvariantError
 from monitor.rulebook import compile_pattern
 from monitor.stream.kafka import aiokafka_options
-from monitor.stream.role import OpenPartition, SendingRole, WorkClock
+from monitor.stream.partition import OpenPartition, WorkClock
+from monitor.stream.producers import BATCH_BYTES, drop_producer, start_producer, transact
+from monitor.stream.role import SendingRole
 from monitor.stream.saved import SLICE_SECONDS, Record, SavedState
-from monitor.stream.sender import BATCH_BYTES, Delivery, OrderedSender
+from monitor.stream.sender import Delivery, OrderedSender
 from monitor.stream.steps import reached
 from monitor.wire import routed
 from monitor.wire.rejected import encode_rejected
@@ -88,14 +90,15 @@ class DetectPartition(OpenPartition):
         """Fence whoever wrote this partition's state before, then read it."""
         began = time.perf_counter()
         kafka = self._settings.kafka
-        self._producer = AIOKafkaProducer(
+        producer = AIOKafkaProducer(
             **aiokafka_options(kafka),
             transactional_id=f"{kafka.topic_prefix}detect-{self.tp.partition}",
             transaction_timeout_ms=30_000,
             max_batch_size=BATCH_BYTES,
             max_request_size=4 << 20,
         )
-        await self._producer.start()
+        await start_producer(kafka, producer)
+        self._producer = producer
         reached("detect.fenced")
         recovery = await self._saved.recover(kafka)
         self._saved.check_whole(recovery, self.committed)
@@ -196,25 +199,22 @@ class DetectPartition(OpenPartition):
         if producer is None:
             msg = f"{self._topic}-{self.tp.partition}: flushed before it was opened"
             raise InvariantError(msg)
-        size = 0
-        try:
-            async with producer.transaction():
-                batch = producer.create_batch()
-                now_ms = int(time.time() * 1000)
-                for key, value in records:
-                    if batch.append(key=key, value=value, timestamp=now_ms) is None:
-                        await self._send(producer, batch)
-                        batch = producer.create_batch()
-                        batch.append(key=key, value=value, timestamp=now_ms)
-                    size += len(key) + len(value or b"")
-                await self._send(producer, batch)
-                reached("detect.before-state-commit")
-        except KafkaError as error:
-            place = f"{self._topic}-{self.tp.partition}"
-            msg = f"{place}: state was not written ({type(error).__name__})"
-            raise SendError(msg) from error
+        what = f"{self._topic}-{self.tp.partition}: state was not written"
+        await transact(self._settings.kafka, producer, what, partial(self._send_all, producer, records))
         reached("detect.state-durable")
+        size = sum(len(key) + len(value or b"") for key, value in records)
         self._metrics.state_bytes_total.inc(size)
+
+    async def _send_all(self, producer: AIOKafkaProducer, records: list[Record]) -> None:
+        batch = producer.create_batch()
+        now_ms = int(time.time() * 1000)
+        for key, value in records:
+            if batch.append(key=key, value=value, timestamp=now_ms) is None:
+                await self._send(producer, batch)
+                batch = producer.create_batch()
+                batch.append(key=key, value=value, timestamp=now_ms)
+        await self._send(producer, batch)
+        reached("detect.before-state-commit")
 
     async def _send(self, producer: AIOKafkaProducer, batch: Any) -> None:
         batch.close()
@@ -230,6 +230,13 @@ class DetectPartition(OpenPartition):
             if producer is not None:
                 await producer.stop()
 
+    async def drop(self) -> None:
+        """Give up the partition and its producer, whatever it writes."""
+        self._room.set()
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await drop_producer(producer)
+
     @property
     def subjects(self) -> int:
         """How many subjects are held in memory."""
@@ -244,6 +251,11 @@ class DetectSenders:
     ) -> None:
         self.findings = OrderedSender(producer, settings.topic("findings"), on_fatal)
         self.rejected = OrderedSender(producer, settings.topic("rejected"), on_fatal)
+
+    def end(self) -> None:
+        """Begin no batch any more."""
+        self.findings.end()
+        self.rejected.end()
 
 
 class DetectRole(SendingRole):
@@ -265,6 +277,12 @@ class DetectRole(SendingRole):
         if self._senders is None:
             self._senders = DetectSenders(self.settings, self.producer, self.on_fatal)
         return DetectPartition(tp, position, self.settings, self._metrics, self._senders)
+
+    def fence(self) -> None:
+        """Also send no finding any more."""
+        super().fence()
+        if self._senders is not None:
+            self._senders.end()
 
     @property
     def subjects(self) -> int:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from monitor.core.events import AXIS_PRINCIPAL, OFFSET, RowKind, credential_subject
 from monitor.errors import InvariantError, RejectedRecordError
-from monitor.stream.role import OpenPartition, Role
+from monitor.stream.partition import OpenPartition
+from monitor.stream.role import Role
 from monitor.stream.sender import Delivery
 from monitor.stream.steps import reached
 from monitor.wire.credentials import decode_status

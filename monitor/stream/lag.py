@@ -25,8 +25,8 @@ _STUCK_LOOKS: Final = 10
 class LagWatch:
     """Looks at the end of each partition every two seconds and exports the distance to it."""
 
-    def __init__(self, roles: Sequence[Role], metrics: Metrics) -> None:
-        self._roles = tuple(roles)
+    def __init__(self, keepers: Sequence[RoleKeeper], metrics: Metrics) -> None:
+        self._keepers = tuple(keepers)
         self._metrics = metrics
         self._task: asyncio.Task[None] | None = None
         #: Per partition: where it stood, and at how many looks in a row it stood there too long.
@@ -44,11 +44,26 @@ class LagWatch:
 
     async def _watch(self) -> None:
         while True:
-            for role in self._roles:
-                # A broker that is away shows as lag at the next look, not as an error here.
-                with suppress(KafkaError):
-                    await self._look(role)
-            await asyncio.sleep(_INTERVAL_SECONDS)
+            # One cluster that is away must not hide what the others do.
+            looks = [self._look_at(keeper, role) for keeper in self._keepers for role in keeper.roles]
+            await asyncio.gather(*looks, asyncio.sleep(_INTERVAL_SECONDS))
+
+    async def _look_at(self, keeper: RoleKeeper, role: Role) -> None:
+        """Look at a role; where its brokers do not answer for too long, it has lost them."""
+        seconds = role.app.kafka.request_timeout_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                await self._look(role)
+        except (KafkaError, TimeoutError, OSError):
+            if role not in keeper.roles:
+                return
+            silent = time.monotonic() - self._heard.setdefault(role, time.monotonic() - seconds)
+            if silent > seconds:
+                del self._heard[role]
+                msg = f"group {role.app.group}: no answer from its brokers for {silent:.0f} s"
+                keeper.failed(BrokerUnavailableError(msg))
+        else:
+            self._heard[role] = time.monotonic()
 
     async def _look(self, role: Role) -> None:
         behind = dict.fromkeys(role.topics, 0)

@@ -71,6 +71,11 @@ class RoutedOutlet:
         self._announced: tuple[int, RuleSet] | None = None
         self._coming: dict[int, RuleSet] = {}
 
+    def end(self) -> None:
+        """Begin no batch any more."""
+        self.routed.end()
+        self.rejected.end()
+
     @property
     def rules_version(self) -> int:
         """The version of the rule set announced last, -1 before the first."""

@@ -1,9 +1,12 @@
-"""What the roles share: partitions that open, take chunks in order, flush, commit and close."""
+"""What the roles share: partitions that open, take chunks in order, flush, commit and close.
+
+An object here is one stay of a role in its group. It ends by `stop`, or as a crash would by `drop`;
+the role then goes on with another one (keeper.py).
+"""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,11 +14,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from aiokafka.errors import KafkaError
 
-from monitor.errors import InvariantError
+from monitor.errors import InvariantError, SendError
 from monitor.stream.chunks import Chunk, Partition, RoleApp
 from monitor.stream.fatal import guarded
-from monitor.stream.sender import plain_producer
+from monitor.stream.producers import drop_producer, plain_producer, start_producer
 from monitor.stream.steps import reached
 
 if TYPE_CHECKING:
@@ -25,72 +29,12 @@ if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
 
     from monitor.settings import Settings
+    from monitor.stream.partition import OpenPartition
 
 log = structlog.get_logger(__name__)
 
 #: Longest time a flush may take while the group waits for it to give partitions up, in seconds.
 REVOCATION_SECONDS = 5.0
-
-
-class Continuity:
-    """Sees that records are taken in order, each once, and none is skipped.
-
-    Redelivery is normal (Faust seeks back after each rebalance); a hole never is.
-    """
-
-    __slots__ = ("_place", "next")
-
-    def __init__(self, tp: Partition, position: int) -> None:
-        self._place = f"{tp.topic}-{tp.partition}"
-        self.next = position
-
-    def admit(self, chunk: Chunk) -> Sequence[ConsumerRecord]:
-        """Return the records of a chunk that were not taken before.
-
-        Raises InvariantError where records between the last chunk and this one are missing.
-        """
-        if chunk.start > self.next:
-            msg = (
-                f"{self._place}: records {self.next} to {chunk.start - 1} were not delivered;"
-                " the worker stops rather than skip them, and reads them again when it starts"
-            )
-            raise InvariantError(msg)
-        records = chunk.records
-        if chunk.start < self.next:
-            records = [record for record in records if record.offset >= self.next]
-        self.next = max(self.next, chunk.next)
-        return records
-
-
-class OpenPartition(ABC):
-    """One assigned partition of a role: what it holds in memory, and how it becomes durable."""
-
-    def __init__(self, tp: Partition, position: int) -> None:
-        self.tp = tp
-        self.continuity = Continuity(tp, position)
-        #: Where the group goes on, as far as we committed it.
-        self.committed = position
-        #: Set when the partition is given up; work under way stops at its next pause.
-        self.closed = False
-
-    @abstractmethod
-    async def open(self) -> None:
-        """Make ready for the record at `committed`; called once, before any record."""
-
-    @abstractmethod
-    async def take(self, records: Sequence[ConsumerRecord]) -> None:
-        """Apply records, in order."""
-
-    @abstractmethod
-    async def flush(self, *, final: bool) -> int | None:
-        """Make durable what is due, all of it if `final`.
-
-        Returns the position that may be committed, or None where there is nothing to commit.
-        """
-
-    @abstractmethod
-    async def close(self) -> None:
-        """Give up the partition; what is not durable is forgotten and will be read again."""
 
 
 @dataclass(eq=False, slots=True)
@@ -117,6 +61,8 @@ class Role(ABC):
         self._assigned = False
         #: Whether a chunk is being applied (or waits for its partition to open) right now.
         self.busy = False
+        #: Set for good by `fence`.
+        self.fenced = False
         self._ticker: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._flushing = asyncio.Lock()
@@ -131,7 +77,7 @@ class Role(ABC):
     @property
     def ready(self) -> bool:
         """Whether the group has given us our share and all of it is open."""
-        return self._assigned and all(slot.partition for slot in self._slots.values())
+        return self._assigned and not self.fenced and all(slot.partition for slot in self._slots.values())
 
     @property
     def partitions(self) -> list[OpenPartition]:
@@ -152,11 +98,37 @@ class Role(ABC):
             await self._give_up(tp)
         await self.app.stop()
 
+    def fence(self) -> None:
+        """Take, send and commit nothing from now on, whatever is under way; `drop` follows."""
+        self.fenced = True
+        self._stopping.set()
+        for partition in self.partitions:
+            partition.closed = True
+
+    async def drop(self) -> None:
+        """Forget what is held, as a crash would. `leave` follows, when brokers answer again."""
+        self.fence()
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.wait([self._ticker])
+        slots, self._slots = self._slots, {}
+        for slot in slots.values():
+            await _stop_opening(slot)
+            if slot.partition is not None:
+                await slot.partition.drop()
+
+    async def leave(self) -> None:
+        """Leave the group, after `drop`."""
+        await self.app.stop()
+
     async def _agent(self, stream: Any) -> None:
         async for event in stream.events():
-            # Faust would restart a failed agent and go on after the record that failed.
+            if self.fenced:
+                continue
             self.busy = True
-            await guarded(partial(self._take, event.message.tp, event.value), self.on_fatal)
+            # Faust would restart a failed agent, and go on after the record that failed.
+            with suppress(Exception):
+                await guarded(partial(self._take, event.message.tp, event.value), self.on_fatal)
             self.busy = False
 
     async def _take(self, tp: Any, chunk: Chunk) -> None:
@@ -174,6 +146,8 @@ class Role(ABC):
             await partition.take(records)
 
     async def _on_assigned(self, _app: Any, assigned: Any, **_: Any) -> None:
+        if self.fenced:
+            return
         tps = {Partition(tp.topic, tp.partition) for tp in assigned}
         await guarded(partial(self._reassign, tps), self.on_fatal)
 
@@ -195,17 +169,21 @@ class Role(ABC):
     async def _open(self, tp: Partition, slot: _Slot, known: OpenPartition | None) -> None:
         held = known
         try:
-            position = await self._position(tp)
+            async with asyncio.timeout(self.app.kafka.request_timeout_seconds):
+                position = await self._position(tp)
             if held is not None and held.committed != position:
                 await self._close(held)
                 held = None
             if held is None:
                 held = self.new_partition(tp, position)
                 await held.open()
-        except asyncio.CancelledError:
+        except BaseException:
             if held is not None:
-                await self._close(held)
+                await (held.drop() if self.fenced else self._close(held))
             raise
+        if self.fenced:
+            await held.drop()
+            return
         # Where nobody advanced it meanwhile, what we held all along is right.
         slot.partition = held
 
@@ -236,6 +214,8 @@ class Role(ABC):
     async def _on_revoked(self, *_signal: Any, **_: Any) -> None:
         # An optimisation only: what is not flushed here is read again by the next owner. It is
         # never cancelled, since half a flush would leave a partition that we may keep in pieces.
+        if self.fenced:
+            return
         log.info("the group is rebalancing", group=self.app.group)
         flush = asyncio.create_task(guarded(partial(self._flush_all, final=True), self.on_fatal))
         _done, late = await asyncio.wait([flush], timeout=REVOCATION_SECONDS)
@@ -255,20 +235,27 @@ class Role(ABC):
                 position = await partition.flush(final=final)
                 if position is not None and position > partition.committed:
                     positions[partition.tp] = position
-            if not positions:
+            if not positions or self.fenced:
                 return
             reached(f"{self.app.role}.before-commit")
-            if await self.app.thread.commit_positions(positions):
+            if await self._commit(positions):
                 reached(f"{self.app.role}.after-commit")
                 for partition in self.partitions:
                     if partition.tp in positions:
                         partition.committed = positions[partition.tp]
 
+    async def _commit(self, positions: dict[Partition, int]) -> bool:
+        # aiokafka tries for ever.
+        try:
+            async with asyncio.timeout(self.app.kafka.request_timeout_seconds):
+                return await self.app.thread.commit_positions(positions)
+        except (KafkaError, TimeoutError) as error:
+            msg = f"group {self.app.group}: positions were not committed ({type(error).__name__})"
+            raise SendError(msg) from error
+
     async def _give_up(self, tp: Partition) -> None:
         slot = self._slots.pop(tp)
-        if slot.opening is not None and not slot.opening.done():
-            slot.opening.cancel()
-            await asyncio.wait([slot.opening])
+        await _stop_opening(slot)
         if slot.partition is not None:
             await self._close(slot.partition)
 
@@ -276,6 +263,12 @@ class Role(ABC):
     async def _close(partition: OpenPartition) -> None:
         partition.closed = True
         await partition.close()
+
+
+async def _stop_opening(slot: _Slot) -> None:
+    if slot.opening is not None and not slot.opening.done():
+        slot.opening.cancel()
+        await asyncio.wait([slot.opening])
 
 
 class SendingRole(Role):
@@ -301,8 +294,9 @@ class SendingRole(Role):
 
     async def start(self) -> None:
         """Start the producer, then join the group."""
-        self._producer = plain_producer(self.settings.kafka)
-        await self._producer.start()
+        producer = plain_producer(self.settings.kafka)
+        await start_producer(self.settings.kafka, producer)
+        self._producer = producer
         await super().start()
 
     async def stop(self) -> None:
@@ -310,27 +304,8 @@ class SendingRole(Role):
         await super().stop()
         await self.producer.stop()
 
-
-class WorkClock:
-    """Says when a flush is due: after so much work to repeat, or so much time."""
-
-    __slots__ = ("_age_seconds", "_budget_seconds", "_since", "_worked")
-
-    def __init__(self, *, budget_seconds: float, age_seconds: float) -> None:
-        self._budget_seconds = budget_seconds
-        self._age_seconds = age_seconds
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin anew: everything up to now is durable or about to be."""
-        self._worked = 0.0
-        self._since = time.monotonic()
-
-    def worked(self, seconds: float) -> None:
-        """Add work that a replay would repeat."""
-        self._worked += seconds
-
-    @property
-    def due(self) -> bool:
-        """Whether to flush now."""
-        return self._worked >= self._budget_seconds or time.monotonic() - self._since >= self._age_seconds
+    async def drop(self) -> None:
+        """Forget what is held, and the producer with all that waits in it."""
+        await super().drop()
+        if self._producer is not None:
+            await drop_producer(self._producer)

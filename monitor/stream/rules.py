@@ -15,6 +15,7 @@ from monitor.core.rules import rule_set_from_document
 from monitor.errors import BrokerUnavailableError, ConfigurationError, Fault
 from monitor.rulebook import LoadedRules, load_rules
 from monitor.stream.fatal import guarded
+from monitor.stream.faults import passing_reason
 from monitor.stream.kafka import consumer_options
 from monitor.stream.reach import wait_for_broker
 from monitor.stream.read import read_to_end
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 _POLL_MS: Final = 100
 _IDLE_POLL_MS: Final = 500
 _REMIND_SECONDS: Final = 10.0
+_RETRY_SECONDS: Final = 2.0
 
 
 def read_configured_rules(settings: Settings, paths: Sequence[Path | str] = ()) -> LoadedRules:
@@ -129,6 +131,10 @@ class RulesFollower:
         if self.newest is not None:
             hear(self.newest)
 
+    def forget(self, hear: Callable[[RulesInForce], None]) -> None:
+        """Tell `hear` no more."""
+        self._hearers.remove(hear)
+
     def start(self) -> None:
         """Begin to read."""
         self._first = asyncio.get_running_loop().create_future()
@@ -148,13 +154,24 @@ class RulesFollower:
             await asyncio.wait([self._task])
 
     async def _follow(self) -> None:
+        while True:
+            try:
+                await self._read()
+            except (KafkaError, OSError) as error:
+                # It reads again from the start, and tells only what is new: nothing is lost.
+                if passing_reason(error) is None:
+                    raise
+                log.warning("rule sets cannot be read; trying again", reason=type(error).__name__)
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _read(self) -> None:
         topic = self._settings.topic("credentials")
         options = consumer_options(self._settings.kafka)
         # Rules change seldom: on the embedded broker a shorter wait would keep a core busy for nothing.
         options["fetch_max_wait_ms"] = max(options["fetch_max_wait_ms"], _POLL_MS)
         consumer = AIOKafkaConsumer(**options, auto_offset_reset="earliest")
-        await consumer.start()
         try:
+            await consumer.start()
             tp = TopicPartition(topic, 0)
             consumer.assign([tp])
             await consumer.seek_to_beginning(tp)

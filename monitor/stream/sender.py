@@ -1,8 +1,10 @@
-"""Records leave in order, one request under way per partition, and a failure ends the process.
+"""Records leave in order, one request under way per partition, and nothing follows a failure.
 
 Concurrent sends to one partition reorder, and after a failed batch a later one can still get
 through; both were seen. So each partition has one task that sends a batch, waits for the
-acknowledgement, and only then takes what has queued up meanwhile.
+acknowledgement, and only then takes what has queued up meanwhile. After the first failure the sender
+begins no batch any more, in any partition: its role forgets it, and reads again what was not
+acknowledged.
 """
 
 from __future__ import annotations
@@ -12,20 +14,17 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from monitor.errors import SendError
-from monitor.stream.kafka import aiokafka_options
+from monitor.stream.producers import BATCH_BYTES
 from monitor.stream.steps import reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from monitor.settings import KafkaSettings
+    from aiokafka import AIOKafkaProducer
 
-#: Bytes in one batch; below the brokers' usual limit of 1 MiB.
-BATCH_BYTES = 900_000
 #: Bytes that may wait in one sender before `room` makes the producers of records wait.
 WAITING_BYTES = 32 << 20
 
@@ -75,12 +74,15 @@ class OrderedSender:
         self._queues: dict[int, deque[tuple[bytes | None, bytes, Delivery]]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._waiting_bytes = 0
+        self._ended = False
         self._room = asyncio.Event()
         self._room.set()
 
     def put(self, partition: int, value: bytes, delivery: Delivery, key: bytes | None = None) -> None:
-        """Queue one record; `delivery` counts it until it is acknowledged."""
+        """Queue one record; `delivery` counts it until it is acknowledged, after an `end` for ever."""
         delivery.outstanding += 1
+        if self._ended:
+            return
         self._waiting_bytes += len(value)
         if self._waiting_bytes > WAITING_BYTES:
             self._room.clear()
@@ -96,14 +98,22 @@ class OrderedSender:
         """Return once there is room: a slow broker slows us down instead of growing the heap."""
         await self._room.wait()
 
+    def end(self) -> None:
+        """Begin no batch any more; nobody waits for room in vain."""
+        self._ended = True
+        self._room.set()
+
     async def _drain(self, partition: int, queue: deque[tuple[bytes | None, bytes, Delivery]]) -> None:
         try:
-            while queue:
+            while queue and not self._ended:
                 await self._send_batch(partition, queue)
         except KafkaError as error:
-            msg = f"{self._topic}-{partition}: not acknowledged ({type(error).__name__})"
-            self._on_fatal(SendError(msg))
+            self.end()
+            failure = SendError(f"{self._topic}-{partition}: not acknowledged ({type(error).__name__})")
+            failure.__cause__ = error
+            self._on_fatal(failure)
         except Exception as error:  # noqa: BLE001 - whatever it is, order is lost after it
+            self.end()
             self._on_fatal(error)
 
     async def _send_batch(self, partition: int, queue: deque[tuple[bytes | None, bytes, Delivery]]) -> None:
@@ -128,14 +138,3 @@ class OrderedSender:
             self._room.set()
         for delivery in deliveries:
             delivery._acknowledge()  # noqa: SLF001 - the two classes are one mechanism
-
-
-def plain_producer(kafka: KafkaSettings) -> AIOKafkaProducer:
-    """Return an idempotent producer whose batches are made by `OrderedSender`."""
-    return AIOKafkaProducer(
-        **aiokafka_options(kafka),
-        acks="all",
-        enable_idempotence=True,
-        max_batch_size=BATCH_BYTES,
-        max_request_size=4 << 20,
-    )

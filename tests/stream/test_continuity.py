@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from monitor.errors import InvariantError
 from monitor.stream.chunks import Chunk, Partition
-from monitor.stream.role import Continuity
+from monitor.stream.partition import Continuity
 
 TP = Partition("topic", 0)
 

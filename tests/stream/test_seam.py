@@ -12,7 +12,8 @@ from aiokafka.structs import TopicPartition
 
 from monitor.stream.chunks import RoleApp
 from monitor.stream.kafka import aiokafka_options, consumer_options
-from monitor.stream.role import OpenPartition, Role
+from monitor.stream.partition import OpenPartition
+from monitor.stream.role import Role
 from tests.rig.broker import create_topic
 from tests.rig.configuration import settings_for
 
