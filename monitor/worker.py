@@ -127,7 +127,9 @@ class Worker:
         )
 
     def _count_subjects(self) -> None:
-        held = [role.subjects for keeper in self._keepers for role in keeper.roles if isinstance(role, DetectRole)]
+        held = [
+            role.subjects for keeper in self._keepers for role in keeper.roles if isinstance(role, DetectRole)
+        ]
         self.metrics.subjects.set(sum(held))
 
     def _readiness(self) -> tuple[bool, str]:
@@ -187,4 +189,3 @@ def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     began = time.monotonic()
     asyncio.run(main())
     log.debug("worker ended", seconds=round(time.monotonic() - began, 1))
-

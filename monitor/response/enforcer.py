@@ -153,7 +153,8 @@ class Enforcer:
         self._statuses.end()
         for task in self._tasks:
             task.cancel()
-        await self._desk.stop()
+        if self._desk is not None:
+            await self._desk.stop()
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._settle(None)

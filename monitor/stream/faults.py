@@ -1,7 +1,7 @@
 """Which failures pass by themselves: the one place that tells a broker's fault from a broken invariant.
 
 After a fault that passes, a role forgets what it holds, leaves its group and joins again. That is the
-path of a crash, so it is right whatever the fault was (docs/adr/0010-rejoin.md): to take a lasting fault
+path of a crash, so it is right whatever the fault was (docs/adr/0011-rejoin.md): to take a lasting fault
 for a passing one costs some attempts, to take a passing one for a lasting costs a restart, and neither
 costs a count.
 """

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import time
 from typing import TYPE_CHECKING, Final
 
 from aiokafka.errors import KafkaError
 
-from monitor.errors import InvariantError
+from monitor.errors import BrokerUnavailableError, InvariantError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from monitor.observe.metrics import Metrics
     from monitor.stream.chunks import Partition
+    from monitor.stream.keeper import RoleKeeper
     from monitor.stream.role import Role
 
 _INTERVAL_SECONDS: Final = 2.0
@@ -29,6 +30,8 @@ class LagWatch:
         self._keepers = tuple(keepers)
         self._metrics = metrics
         self._task: asyncio.Task[None] | None = None
+        #: When the brokers of each membership last answered.
+        self._heard: dict[Role, float] = {}
         #: Per partition: where it stood, and at how many looks in a row it stood there too long.
         self._stuck: dict[Partition, tuple[int, int]] = {}
 
@@ -45,7 +48,10 @@ class LagWatch:
     async def _watch(self) -> None:
         while True:
             # One cluster that is away must not hide what the others do.
-            looks = [self._look_at(keeper, role) for keeper in self._keepers for role in keeper.roles]
+            present = [(keeper, role) for keeper in self._keepers for role in keeper.roles]
+            now = time.monotonic()
+            self._heard = {role: self._heard.get(role, now) for _, role in present}
+            looks = [self._look_at(keeper, role) for keeper, role in present]
             await asyncio.gather(*looks, asyncio.sleep(_INTERVAL_SECONDS))
 
     async def _look_at(self, keeper: RoleKeeper, role: Role) -> None:
@@ -55,11 +61,8 @@ class LagWatch:
             async with asyncio.timeout(seconds):
                 await self._look(role)
         except (KafkaError, TimeoutError, OSError):
-            if role not in keeper.roles:
-                return
-            silent = time.monotonic() - self._heard.setdefault(role, time.monotonic() - seconds)
-            if silent > seconds:
-                del self._heard[role]
+            silent = time.monotonic() - self._heard[role]
+            if silent >= seconds and role in keeper.roles:
                 msg = f"group {role.app.group}: no answer from its brokers for {silent:.0f} s"
                 keeper.failed(BrokerUnavailableError(msg))
         else:

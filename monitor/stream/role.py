@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aiokafka import AIOKafkaProducer
-    from aiokafka.structs import ConsumerRecord
 
     from monitor.settings import Settings
     from monitor.stream.partition import OpenPartition

@@ -16,8 +16,8 @@ from aiokafka import AIOKafkaProducer
 from monitor.observe.metrics import Metrics, samples
 from monitor.response.enforcer import Enforcer
 from monitor.stream.kafka import aiokafka_options
-from monitor.stream.read import read_to_end
 from monitor.stream.producers import plain_producer
+from monitor.stream.read import read_to_end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

@@ -171,7 +171,7 @@ async def test_the_older_enforcer_is_fenced(kafka: str, tmp_path: Path, prefix: 
         await decide(older, 1)
         async with active(settings) as newer:
             assert set(newer.credentials) == {"gate/partner-1"}
-            with pytest.raises(InvariantError, match="another enforcer has taken over"):
+            with pytest.raises(SendError, match="ProducerFenced"):
                 await decide(older, 2)
             await decide(newer, 3)
     assert [entry["id"] for entry in await decisions(settings)] == ["partner-1", "partner-3"]

@@ -71,7 +71,7 @@ def why_not() -> str:
 def start(owner: int) -> str:
     """Start a node that lives as long as the process `owner`; return its bootstrap server."""
     folder = Path(tempfile.mkdtemp(prefix="access-monitor-kafka-"))
-    port, controller = _free_ports(2)
+    port, controller = free_ports(2)
     properties = folder / "server.properties"
     properties.write_text(
         PROPERTIES.format(port=port, controller=controller, folder=folder), encoding="utf-8"
@@ -108,10 +108,10 @@ def shared(folder: Path, owner: int) -> str:
     return note.read_text(encoding="utf-8")
 
 
-def create_topic(server: str, name: str, partitions: int = 1) -> None:
+def create_topic(server: str, name: str, partitions: int = 1, copies: int = 1) -> None:
     """Create a topic that is not one of the product's own, such as a source."""
     admin = AdminClient({"bootstrap.servers": server})  # must live until the answer is there
-    admin.create_topics([NewTopic(name, partitions, 1)])[name].result()
+    admin.create_topics([NewTopic(name, partitions, copies)])[name].result()
     # Created is not yet known to whoever answers the next question.
     deadline = time.monotonic() + START_SECONDS
     while name not in admin.list_topics(timeout=5).topics and time.monotonic() < deadline:
@@ -140,7 +140,8 @@ def _wait(server: str, process: subprocess.Popen[bytes], out: Path) -> None:
             return
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports of loopback that nobody listens on now."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     try:
         return [held.getsockname()[1] for held in sockets]
