@@ -23,7 +23,7 @@ class KafkaNode:
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="access-monitor-node-"))
-        port, controller = broker._free_ports(2)
+        port, controller = broker.free_ports(2)
         self.server = f"127.0.0.1:{port}"
         self._properties = self._folder / "server.properties"
         self._properties.write_text(
