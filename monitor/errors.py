@@ -19,6 +19,8 @@ class ExitCode(IntEnum):
     UNAVAILABLE = 69  # a broker or another service is not there: try again
     SOFTWARE = 70  # an invariant broke: start again, replay is exact
     IO = 74  # a send or a commit failed: start again, replay is exact
+    NOT_YET = 75  # asked and in the ledger, but not in effect (yet): look again
+    NO_PERMISSION = 77  # a key or a right is missing: ask somebody who has it
     CONFIG = 78  # a setting, rule or file is wrong: a person must change it
 
 
@@ -61,6 +63,18 @@ class BrokerUnavailableError(MonitorError):
     """Kafka cannot be reached or refuses us; retrying later may help."""
 
     exit_code = ExitCode.UNAVAILABLE
+
+
+class ServerUnavailableError(MonitorError):
+    """No server of ours answers; retrying later, or elsewhere, may help."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class NotPermittedError(MonitorError):
+    """Whoever asks has not the key or the right for it."""
+
+    exit_code = ExitCode.NO_PERMISSION
 
 
 class SendError(MonitorError):

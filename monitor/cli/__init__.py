@@ -15,9 +15,13 @@ from monitor.errors import ExitCode, MonitorError
 #: name → (module of monitor.cli, what it does). Each module has a `command`.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "authz": ("authz", "Answer gateways that ask whether a credential may be used."),
+    "automation": ("automation", "Pause the automatic response for a limited time, or resume it."),
     "backtest": ("backtest", "Run rules over recorded events: what they would have found."),
     "config": ("config", "Check and show the configuration."),
+    "credentials": ("credentials", "See who is refused; suspend, revoke, reinstate, allow, approve."),
     "demo": ("demo", "Run the whole loop on this machine: gateway, attack, revocation."),
+    "fuse": ("fuse", "See and reset the ceilings on automatic responses."),
+    "incidents": ("incidents", "See what happened and whether it is contained; ack, dismiss, close."),
     "init": ("init", "Create topics, publish the first rules, set where to begin."),
     "keys": ("keys", "Make the key file for pseudonyms and partitions."),
     "rules": ("rules", "Check, test, list and change rules."),

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from monitor.cli.acting import act, confirm, reach
+from monitor.cli.operator_words import ACT, YES, age, duration
+
 if TYPE_CHECKING:
+    from monitor.cli.operator_client import OperatorClient
     from monitor.settings.values import Listen
+    from monitor.wire.acts import Act
 
 
 def _listen(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Listen | None:
@@ -23,12 +28,13 @@ def _listen(_context: click.Context, _parameter: click.Parameter, text: str | No
         raise click.BadParameter(str(error)) from None
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option(
     "--listen", callback=_listen, metavar="HOST:PORT", help="Default: authz.listen (127.0.0.1:9191)."
 )
 @click.option("-c", "--config", type=click.Path(path_type=Path), help="Default: ./monitor.yaml")
-def command(listen: Listen | None, config: Path | None) -> None:
+@click.pass_context
+def command(context: click.Context, listen: Listen | None, config: Path | None) -> None:
     """Answer gateways that ask whether a credential may be used, until SIGTERM.
 
     For Envoy's ext_authz (HTTP), nginx's auth_request, Traefik's and Caddy's forward_auth. The
@@ -37,8 +43,13 @@ def command(listen: Listen | None, config: Path | None) -> None:
     for a suspension), 503 means that the set of refused credentials is not known yet. Once it is
     known, the last known set stays in force through any outage of Kafka.
 
-    Its own pages: /-/healthz, /-/readyz, /-/metrics.
+    Its own pages: /-/healthz, /-/readyz, /-/metrics. Without a command it runs; the commands are
+    break-glass for all that run.
     """
+    if context.invoked_subcommand is not None:
+        if listen is not None or config is not None:
+            raise click.UsageError(f"options of {context.invoked_subcommand} stand after its name")
+        return
     from monitor.authz.service import run_authz
     from monitor.observe.logs import configure_logs
     from monitor.settings import load_settings
@@ -46,3 +57,34 @@ def command(listen: Listen | None, config: Path | None) -> None:
     settings = load_settings(config)
     configure_logs(settings.observe.log_format)
     asyncio.run(run_authz(settings, listen or settings.authz.listen))
+
+
+@command.command("allow-all")
+@click.option("--for", "span", callback=duration, required=True, metavar="DURATION", help="Such as 1h.")
+@YES
+@ACT
+def allow_all(span: int, reason: str, *, yes: bool, **options: Any) -> None:
+    """Break-glass: let everybody through for a time, at every decision service of this installation.
+
+    It goes through the ledger, so it needs Kafka and an enforcer. Exit codes are those of `monitor
+    credentials`.
+    """
+    from monitor.wire.acts import AllowAll
+
+    async def body(client: OperatorClient) -> Act:
+        confirm(f"Let EVERYBODY through for {age(span)}, also those who are refused?", yes=yes)
+        return AllowAll(**client.asked(reason), for_ms=span)
+
+    act(reach(options), body)
+
+
+@command.command("end-allow-all")
+@ACT
+def end_allow_all(reason: str, **options: Any) -> None:
+    """Refuse again who is to be refused, before the time is over."""
+    from monitor.wire.acts import EndAllowAll
+
+    async def body(client: OperatorClient) -> Act:
+        return EndAllowAll(**client.asked(reason))
+
+    act(reach(options), body)

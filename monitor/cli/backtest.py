@@ -77,7 +77,7 @@ def command(
 
     The last runs the rules that were in force over our own log, and finds what live found, byte for
     byte. A damaged archive ends it with 1: counts over a part would be wrong.
-    """  # noqa: D301 - click's mark for lines that it must not wrap
+    """
     from monitor.trial.inputs import check_files
 
     if topic is not None:

@@ -36,7 +36,7 @@ TIMEOUT = click.option(
 @TIMEOUT
 @CONFIG
 def command(paths: tuple[str, ...], reason: str, timeout: float, config: Path | None, *, yes: bool) -> None:
-    r"""Put the rules at PATH in force; by default those of rules.paths of the configuration.
+    """Put the rules at PATH in force; by default those of rules.paths of the configuration.
 
     They are checked, compared with what is in force, and sent to the enforcer, who takes them into the
     ledger. Every worker then switches at one place of the log, without a restart. Windows of what is

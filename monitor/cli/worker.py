@@ -28,7 +28,7 @@ def _roles(_context: click.Context, _parameter: click.Parameter, text: str | Non
 )
 @click.option("-c", "--config", type=click.Path(path_type=Path), help="Default: ./monitor.yaml")
 def command(roles: list[str] | None, config: Path | None) -> None:
-    r"""Run the stream worker until SIGTERM, which drains and ends it within seconds.
+    """Run the stream worker until SIGTERM, which drains and ends it within seconds.
 
     Several workers share the work: Kafka spreads the partitions over them. One of them is the
     active enforcer, the others stand by. Topics and rules are made by `monitor init`, not here. SIGHUP

@@ -73,3 +73,23 @@ def test_config_show_masks_secrets_and_names_origins(tmp_path: Path, monkeypatch
     assert 'sasl_password: "********"  # monitor.yaml' in done.stdout
     assert 'mode: "enforce"  # environment MONITOR_RESPONSE__MODE' in done.stdout
     assert '\n  max_age: "15m"\n' in done.stdout
+
+
+def test_no_help_shows_the_mark_of_a_paragraph():
+    from click import Context, Group
+
+    from monitor.cli import cli
+
+    def texts(group: Group, context: Context) -> list[str]:
+        found = []
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            assert command is not None
+            inner = Context(command, parent=context, info_name=name)
+            found.append(command.get_help(inner))
+            found += texts(command, inner) if isinstance(command, Group) else []
+        return found
+
+    helps = texts(cli, Context(cli, info_name="monitor"))
+    assert len(helps) > 40
+    assert not [text for text in helps if "\\b" in text or "\b" in text]

@@ -12,11 +12,12 @@ import pytest
 from monitor.observe.metrics import Metrics
 from monitor.response.operators.api import OperatorApi
 from monitor.wire.statements import Signed
+from tests.operator.service import Service
 from tests.operator.stage import StandIn, hire, sign_in
 from tests.rig.configuration import settings_for
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from monitor.settings import Settings
@@ -35,6 +36,16 @@ def server_settings(tmp_path: Path, staff: Staff) -> Settings:
     return settings_for(
         tmp_path, broker="cluster", bootstrap="127.0.0.1:1", prefix="x.", operator=staff.settings
     )
+
+
+@pytest.fixture
+def service(server_settings: Settings, staff: Staff, tmp_path: Path) -> Iterator[Service]:
+    """Return an API for commands, which find it with an empty configuration."""
+    config = tmp_path / "laptop.yaml"
+    config.write_text("{}")
+    made = Service(server_settings, staff, config)
+    yield made
+    made.stop()
 
 
 @dataclass

@@ -225,7 +225,14 @@ class StandIn:
                 missing = case_.approvals_needed - len({one.by for one in approvals})
                 if missing > 0:
                     return "held", f"{missing} more must approve", {"incident": act.incident}
-                return "done", f"{act.incident} goes on", {"incident": act.incident}
+                self.book[act.subject] = msgspec.structs.replace(
+                    self.book[act.subject],
+                    status=CredentialStatus.SUSPENDED,
+                    state="accepted",
+                    version=1,
+                    accepted_ms=act.at_ms,
+                )
+                return "done", f"{act.incident} goes on", {"incident": act.incident, "version": 1}
             case Acknowledge():
                 self.cases[act.incident] = msgspec.structs.replace(
                     self.cases[act.incident], acknowledged=person
