@@ -46,7 +46,7 @@ class Worker:
     def __init__(self, settings: Settings, roles: Sequence[str]) -> None:
         self._settings = settings
         self._names = tuple(roles)
-        self.metrics = Metrics()
+        self.metrics = Metrics(roles=["worker", *roles])
         self._keepers: list[RoleKeeper] = []
         self._server = ObserveServer(settings.observe.listen, self.metrics.registry)
         self._lag: LagWatch | None = None
@@ -65,6 +65,7 @@ class Worker:
         # Also while it starts: nobody who reloads must end it.
         loop.add_signal_handler(signal.SIGHUP, self._files.reload)
         self._server.add_readiness("roles", self._readiness)
+        self._server.before_scrape(self._export_roles)
         await self._server.start()
         starting = asyncio.create_task(self._start())
         stopping = asyncio.create_task(self._stop.wait())
@@ -92,7 +93,6 @@ class Worker:
         # waits for the rule set that enforce puts in force.
         makes = {"intake": self._intake, "detect": self._detect, "enforce": self._enforce}
         keepers = [self._keep(name, make) for name, make in makes.items() if name in self._names]
-        self._server.before_scrape(self._count_subjects)
         await asyncio.gather(*(keeper.start() for keeper in keepers))
         self._lag = LagWatch(self._keepers, self.metrics)
         self._lag.start()
@@ -126,12 +126,6 @@ class Worker:
             on_fatal=on_fatal,
         )
 
-    def _count_subjects(self) -> None:
-        held = [
-            role.subjects for keeper in self._keepers for role in keeper.roles if isinstance(role, DetectRole)
-        ]
-        self.metrics.subjects.set(sum(held))
-
     def _readiness(self) -> tuple[bool, str]:
         if self._lag is None:
             return False, "starting"
@@ -139,6 +133,15 @@ class Worker:
         if waiting:
             return False, f"waiting for partitions: {', '.join(waiting)}"
         return True, "all roles have their partitions"
+
+    def _export_roles(self) -> None:
+        for name in self._names:
+            self.metrics.role_ready.labels(name).set(0)
+        for keeper in self._keepers:
+            self.metrics.role_ready.labels(keeper.name).set(keeper.ready)
+            for role in keeper.roles:
+                if isinstance(role, DetectRole):
+                    role.export()
 
     async def _drain(self) -> None:
         log.info("draining")

@@ -58,6 +58,7 @@ class Register:
         }
         for count in self._counts.values():
             count.set(0)
+        metrics.role_ready.labels("authz").set(0)
         #: Subject (``realm/id``) → refusal, for every credential that is not active.
         self.refused: dict[str, Refusal] = {}
         self._position: int | None = None
@@ -125,6 +126,7 @@ class Register:
                     self._caught_up = True
                     log.info("credentials read", refused=len(self.refused))
                 self._metrics.authz_ready.set(self.ready)
+                self._metrics.role_ready.labels("authz").set(self.ready)
         finally:
             await consumer.stop()
 

@@ -49,7 +49,7 @@ class AuthzService:
         self._realm = settings.authz.realm
         self._header = settings.authz.principal_header
         self._person = people_of(settings)
-        self.metrics = Metrics()
+        self.metrics = Metrics(roles=["authz"])
         self.register = Register(settings, self.metrics)
         self._runner: web.ServerRunner | None = None
         self._allowed = self.metrics.authz_decisions_total.labels("allowed")

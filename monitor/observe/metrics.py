@@ -1,39 +1,78 @@
-"""The one catalogue of metrics.
+"""The one catalogue of metrics: every metric of every role is declared here.
 
-Names follow Prometheus: a prefix, base units, ``_total`` for counters. No label ever holds a
-patient, a key, a session or an address: rules, sources, reasons and states are bounded sets.
+No label ever holds a patient, a key, a session or an address: rules, sources, reasons and states are
+bounded sets, and the incidents that are listed are those open at the moment, up to a ceiling.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from monitor import __version__
+from monitor.observe.catalogue import PREFIX, Catalogue, Description, samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
-PREFIX: Final = "access_monitor_"
-_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+    from prometheus_client import CollectorRegistry
+
+    from monitor.core.rules import Rule
+
+__all__ = ["PREFIX", "Description", "Metrics", "samples"]
+
+#: Incidents listed by name: of more than these nobody reads the names on a page.
+MOST_INCIDENTS: Final = 50
 _AUTHZ_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25)
+_PATIENTS: Final = (1, 10, 25, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
-class Description(NamedTuple):
-    """One metric of the catalogue; `name` as it is scraped."""
+class Metrics(Catalogue):
+    """All metrics of a process, in a registry of its own; `roles` are those that it has (all by default)."""
 
-    name: str
-    type: str
-    labels: tuple[str, ...]
-    help: str
+    def __init__(
+        self, registry: CollectorRegistry | None = None, *, roles: Collection[str] | None = None
+    ) -> None:
+        super().__init__(registry, roles=roles)
+        self._declare_every()
+        self._declare_worker()
+        self._declare_intake()
+        self._declare_rules()
+        self._declare_detect()
+        self._declare_enforce()
+        self._declare_authz()
 
+    def _declare_every(self) -> None:
+        self._of("every")
+        self.build_info = self._gauge("build_info", "1, with the version that runs.", "version")
+        self.build_info.labels(__version__).set(1)
+        self.role_ready = self._gauge(
+            "role_ready",
+            "1 where this process does the work of a role: it has its partitions, is the active enforcer"
+            " or stands by for it, or knows the refused credentials; else 0.",
+            "role",
+        )
 
-class Metrics:
-    """All metrics of a process, in a registry of its own."""
+    def _declare_worker(self) -> None:
+        self._of("worker")
+        self.lag_records = self._gauge(
+            "lag_records",
+            "Records between a consumer group's position and the end of a topic's partitions here.",
+            "group",
+            "topic",
+        )
+        self.lag_seconds = self._gauge(
+            "lag_seconds",
+            "How long the oldest record of a topic has waited that this process has not applied yet, in"
+            " seconds since it came into Kafka, or since this process began to watch; 0 with none.",
+            "group",
+            "topic",
+        )
+        self.partitions = self._gauge(
+            "partitions", "Partitions of a topic that this process reads.", "group", "topic"
+        )
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry or CollectorRegistry()
-        self._described: list[Description] = []
-        # Intake
+    def _declare_intake(self) -> None:
+        self._of("intake")
         self.events_total = self._counter(
             "events_total",
             "Records read from a source: routed, rejected (dead letters), or unrouted since they"
@@ -47,16 +86,34 @@ class Metrics:
         self.routed_records_total = self._counter(
             "routed_records_total", "Kafka records that intake sent to the routed topic."
         )
-        # Every role
-        self.lag_records = self._gauge(
-            "lag_records",
-            "Records between a consumer group's position and the end of a topic's partitions here.",
-            "group",
-            "topic",
+        self.source_watermark_timestamp_seconds = self._gauge(
+            "source_watermark_timestamp_seconds",
+            "Time of the newest event read from a source, in seconds since the epoch; 0 with none yet.",
+            "source",
         )
-        self.partitions = self._gauge(
-            "partitions", "Partitions of a topic that this process reads.", "group", "topic"
+        self.source_moved_timestamp_seconds = self._gauge(
+            "source_moved_timestamp_seconds",
+            "When that last moved, or this process began to read, in seconds since the epoch: while no"
+            " source moves, the monitor is blind.",
+            "source",
         )
+        self.rule_info = self._gauge(
+            "rule_info",
+            "1 for each rule that intake routes by, with its title, level, mode, action and the axis that"
+            " it counts by.",
+            "rule",
+            "title",
+            "level",
+            "mode",
+            "action",
+            "axis",
+        )
+        self.rule_threshold = self._gauge(
+            "rule_threshold", "The number from which on a rule finds a limit exceeded.", "rule"
+        )
+
+    def _declare_rules(self) -> None:
+        self._of("worker")
         self.rejoins_total = self._counter(
             "rejoins_total",
             "Times that a role left its group and joined again after a passing fault of a broker.",
@@ -92,7 +149,14 @@ class Metrics:
             "From which event time on an allow-list leaves out nobody, in seconds since the epoch.",
             "allow_list",
         )
-        # Detect
+
+    def _declare_detect(self) -> None:
+        self._of("detect")
+        self.apply_seconds = self._many(
+            "apply_seconds",
+            "Time from the arrival of an event in its source topic until it was applied, in seconds, over"
+            " the events of a record as for its oldest one.",
+        )
         self.rows_total = self._counter(
             "rows_total",
             "Routed rows: applied, duplicates (seen before), late (counted apart), lost_late (later"
@@ -105,11 +169,28 @@ class Metrics:
             "Routed records ignored because one before them never arrived; their sender repeats them.",
         )
         self.findings_total = self._counter(
-            "findings_total", "Limits found exceeded, by rule.", "rule", "mode", "action"
+            "findings_total",
+            "Limits found exceeded, by rule; `axis` is what the rule counts by (principal, patient…).",
+            "rule",
+            "mode",
+            "action",
+            "axis",
+        )
+        self.finding_event_seconds = self._histogram(
+            "finding_event_seconds",
+            "Time of the event that exceeded a limit to its finding, in seconds: what an attack gains.",
+        )
+        self.finding_arrival_seconds = self._histogram(
+            "finding_arrival_seconds",
+            "Arrival of that event in its source topic to its finding, in seconds: our share of it.",
         )
         self.subjects = self._gauge("subjects", "Credentials, patients and others held in memory.")
         self.flush_seconds = self._histogram(
             "flush_seconds", "Time to make a partition's state durable, in seconds."
+        )
+        self.unsaved_seconds = self._gauge(
+            "unsaved_seconds",
+            "Age of the oldest change to the state that is not durable yet, in seconds; 0 with none.",
         )
         self.state_bytes_total = self._counter("state_bytes_total", "Bytes written to the state topic.")
         self.recovery_seconds = self._gauge(
@@ -118,7 +199,9 @@ class Metrics:
         self.recovery_records = self._gauge(
             "recovery_records", "State records that a recovery still has to read, by partition.", "partition"
         )
-        # Enforce
+
+    def _declare_enforce(self) -> None:
+        self._of("enforce")
         self.decisions_total = self._counter("decisions_total", "Entries of the ledger, by kind.", "kind")
         self.deliveries_total = self._counter(
             "deliveries_total", "Attempts to tell a gateway, by adapter and result.", "adapter", "result"
@@ -147,8 +230,24 @@ class Metrics:
         self.leaks_total = self._counter(
             "leaks_total", "Successful requests of a credential after it was refused."
         )
-        self.detection_seconds = self._histogram(
-            "detection_seconds", "Event time to the enforcer's decision, in seconds."
+        self.enforcer_active = self._gauge(
+            "enforcer_active", "1 where this process is the one active enforcer, else 0."
+        )
+        self.incident_info = self._gauge(
+            "incident_info",
+            "1 for each open incident, with its rule's id and state; the newest ones, up to a ceiling.",
+            "incident",
+            "rule",
+            "state",
+        )
+        self.incident_patients = self._histogram(
+            "incident_patients",
+            "Patients that a credential had read when its incident was contained (or was given up).",
+            buckets=_PATIENTS,
+        )
+        self.decision_seconds = self._histogram(
+            "decision_seconds",
+            "Time of the event that exceeded a limit to the enforcer's decision, in seconds.",
         )
         self.accepted_seconds = self._histogram(
             "accepted_seconds", "Decision to the gateway's acceptance, in seconds."
@@ -156,10 +255,19 @@ class Metrics:
         self.enforced_seconds = self._histogram(
             "enforced_seconds", "Decision to the first refusal seen in the events, in seconds."
         )
+        self.pages_total = self._counter(
+            "pages_total",
+            "Calls to an Alertmanager about open incidents and findings, by its place in the settings and"
+            " result (accepted, failed).",
+            "alertmanager",
+            "result",
+        )
+        self.page_seconds = self._histogram(
+            "page_seconds", "Decision to the first Alertmanager's acceptance of its alert, in seconds."
+        )
         self.takeovers_total = self._counter(
             "takeovers_total", "Times that this process became the active enforcer."
         )
-        # Operators
         self.operator_acts_total = self._counter(
             "operator_acts_total",
             "Acts that people asked of the enforcer, by kind and outcome.",
@@ -169,7 +277,9 @@ class Metrics:
         self.operator_refused_total = self._counter(
             "operator_refused_total", "Requests that the operator API did not admit, by reason.", "reason"
         )
-        # Authz
+
+    def _declare_authz(self) -> None:
+        self._of("authz")
         self.authz_decisions_total = self._counter(
             "authz_decisions_total", "Answers to gateways.", "decision"
         )
@@ -187,10 +297,20 @@ class Metrics:
             "authz_ready", "1 where the decision service knows the current set, else 0."
         )
 
-    @property
-    def catalogue(self) -> tuple[Description, ...]:
-        """All metrics, in the order of the flow."""
-        return tuple(self._described)
+    def tell_rules(self, rules: Iterable[Rule]) -> None:
+        """Export a rule set in the place of the one before."""
+        self.rule_info.clear()
+        self.rule_threshold.clear()
+        for rule in rules:
+            self.rule_info.labels(rule.id, rule.title, rule.level, rule.mode, rule.action, rule.axis).set(1)
+            self.rule_threshold.labels(rule.id).set(rule.threshold)
+
+    def list_incidents(self, incidents: Iterable[tuple[str, str, str]]) -> None:
+        """Export the open incidents (name, rule, state), the newest ones where there are too many."""
+        self.incident_info.clear()
+        newest = sorted(incidents, key=lambda incident: (len(incident[0]), incident[0]), reverse=True)
+        for incident in newest[:MOST_INCIDENTS]:
+            self.incident_info.labels(*incident).set(1)
 
     def count_detect(self, counters: Mapping[str, int]) -> None:
         """Add what a detector counted since it was last asked."""
@@ -199,28 +319,3 @@ class Metrics:
                 self.coverage_gaps_total.inc(count)
             elif count:
                 self.rows_total.labels(outcome).inc(count)
-
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        self._describe(name, "counter", labels, text)
-        return Counter(PREFIX + name.removesuffix("_total"), text, labels, registry=self.registry)
-
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        self._describe(name, "gauge", labels, text)
-        return Gauge(PREFIX + name, text, labels, registry=self.registry)
-
-    def _histogram(
-        self, name: str, text: str, *labels: str, buckets: tuple[float, ...] = _SECONDS
-    ) -> Histogram:
-        self._describe(name, "histogram", labels, text)
-        return Histogram(PREFIX + name, text, labels, registry=self.registry, buckets=buckets)
-
-    def _describe(self, name: str, kind: str, labels: tuple[str, ...], text: str) -> None:
-        self._described.append(Description(PREFIX + name, kind, labels, text))
-
-
-def samples(metrics: Metrics) -> Iterator[tuple[str, dict[str, str], float]]:
-    """Yield (name, labels, value) of everything that would be scraped now."""
-    family: Any
-    for family in metrics.registry.collect():
-        for sample in family.samples:
-            yield sample.name, sample.labels, sample.value

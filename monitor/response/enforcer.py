@@ -104,6 +104,7 @@ class Enforcer:
         self._rules = self._ledger.rules
         await self._decided.load(self._settings, self.findings_offset)
         self._metrics.takeovers_total.inc()
+        self._metrics.enforcer_active.set(1)
         self._tasks = [asyncio.create_task(guarded(self._write, self._on_fatal))]
         await self._change(Step)  # the first heartbeat, before anything is decided
         reached("enforce.active")
@@ -135,6 +136,8 @@ class Enforcer:
 
     async def stop(self) -> None:
         """Stand down; whatever was begun goes on with the next enforcer."""
+        self._metrics.enforcer_active.set(0)
+        self._metrics.incident_info.clear()
         for task in self._tasks[1:]:
             task.cancel()
         if self._desk is not None:
@@ -205,7 +208,7 @@ class Enforcer:
                 self._position = msgspec.structs.replace(
                     self._position, incidents=self._position.incidents + 1
                 )
-            self._metrics.detection_seconds.observe(max(0.0, (now_ms - entry["event"]["time_ms"]) / 1000))
+            self._metrics.decision_seconds.observe(max(0.0, (now_ms - entry["event"]["time_ms"]) / 1000))
         return step
 
     def _disable(self, adapter: str, fingerprint: str, reason: str) -> Step:
@@ -281,6 +284,10 @@ class Enforcer:
             self._metrics.decisions_total.labels(decision.kind).inc()
             if decision.kind == "leaked":
                 self._metrics.leaks_total.inc()
+            if decision.kind in {"enforced", "failed"} and details.get("incident"):
+                self._metrics.incident_patients.observe(
+                    self._book[f"{details['realm']}/{details['id']}"].patients
+                )
             if decision.kind == "enforced":
                 record = self._book[f"{details['realm']}/{details['id']}"]
                 if record.enforced_ms is not None:
@@ -304,6 +311,11 @@ class Enforcer:
                 counts[record.state] += 1
             if record.accepted_ms is None and self._policy.delivers:
                 oldest = max(oldest, (now_ms - record.requested_ms) / 1000)
+        self._metrics.list_incidents(
+            (record.incident, record.rule.id, record.state)
+            for record in self._book.values()
+            if lifecycle.is_open(record)
+        )
         for state, count in counts.items():
             self._metrics.open_incidents.labels(state).set(count)
         self._metrics.oldest_undelivered_seconds.set(oldest)

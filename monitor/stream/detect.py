@@ -78,6 +78,11 @@ class DetectPartition(OpenPartition):
         #: The offset of the last record applied, and its append time.
         self._applied = position - 1
         self._append_ms = 0
+        #: When the oldest of the source records that a routed record brought had arrived.
+        self._arrived_ms: int | None = None
+        #: Since when there are changes that no flush has taken, and those that one is about to save.
+        self._unsaved_since: float | None = None
+        self._saving_since: float | None = None
         self._delivery = Delivery()
         self._saved = SavedState(self._topic, tp.partition, self._detector, metrics)
         #: Set while not too many subjects wait to be saved.
@@ -118,6 +123,8 @@ class DetectPartition(OpenPartition):
         detector = self._detector
         began = time.perf_counter()
         async with self._lock:
+            if self._unsaved_since is None:
+                self._unsaved_since = time.monotonic()
             for record in records:
                 place = f"{record.topic}-{record.partition} offset {record.offset}"
                 routed_record = routed.decode(record.value, place)
@@ -125,6 +132,7 @@ class DetectPartition(OpenPartition):
                     detector.activate(routed_record, record.timestamp)
                 else:
                     detector.apply(routed_record, record.offset, record.timestamp)
+                    self._measure(record, len(routed_record.rows))
                 self._applied = record.offset
                 self._append_ms = record.timestamp
                 reached("detect.applied")
@@ -143,13 +151,23 @@ class DetectPartition(OpenPartition):
             self._room.clear()
         await self._room.wait()
 
+    def _measure(self, record: ConsumerRecord, rows: int) -> None:
+        """Count how late rows were applied, by the arrival of the oldest source record among theirs."""
+        self._arrived_ms = routed.arrived_ms(record.headers)
+        if self._arrived_ms is not None:
+            self._metrics.apply_seconds.observe(max(0.0, time.time() - self._arrived_ms / 1000), rows)
+
     def _report(self) -> None:
         """Send what the detector found; it leaves at once and is acknowledged by the next flush."""
         outcomes = self._detector.take_outcomes()
         for found in outcomes.findings:
             self._senders.findings.put(0, orjson.dumps(found), self._delivery, _key(found))
             rule = found["rule"]["id"]
-            self._metrics.findings_total.labels(rule, found["mode"], found["action"]).inc()
+            self._metrics.findings_total.labels(rule, found["mode"], found["action"], found["axis"]).inc()
+            now = time.time()
+            self._metrics.finding_event_seconds.observe(max(0.0, now - found["event"]["time_ms"] / 1000))
+            if self._arrived_ms is not None:
+                self._metrics.finding_arrival_seconds.observe(max(0.0, now - self._arrived_ms / 1000))
             log.info("finding", finding=found["id"], rule=rule, value=found["value"])
             reached("detect.finding-queued")
         for seen in outcomes.observations:
@@ -185,12 +203,14 @@ class DetectPartition(OpenPartition):
             records = await self._saved.changes(stamp, self._append_ms)
             self._room.set()
             delivery, self._delivery = self._delivery, Delivery()
+            self._saving_since, self._unsaved_since = self._unsaved_since, None
         await delivery.wait()
         reached("detect.findings-durable")
         async with self._writing:
             if self.closed:
                 return None
             await self._write(records)
+        self._saving_since = None
         self._metrics.flush_seconds.observe(time.perf_counter() - began)
         return position
 
@@ -242,6 +262,12 @@ class DetectPartition(OpenPartition):
         """How many subjects are held in memory."""
         return self._detector.subject_count
 
+    @property
+    def unsaved_seconds(self) -> float:
+        """Age of the oldest change that is not durable, in seconds; 0 with none."""
+        since = self._unsaved_since if self._saving_since is None else self._saving_since
+        return 0.0 if since is None else time.monotonic() - since
+
 
 class DetectSenders:
     """The plain producer of findings, shared by all partitions of the process."""
@@ -284,10 +310,11 @@ class DetectRole(SendingRole):
         if self._senders is not None:
             self._senders.end()
 
-    @property
-    def subjects(self) -> int:
-        """How many subjects all partitions hold in memory."""
-        return sum(part.subjects for part in self.partitions if isinstance(part, DetectPartition))
+    def export(self) -> None:
+        """Set the gauges that are read rather than kept."""
+        parts = [part for part in self.partitions if isinstance(part, DetectPartition)]
+        self._metrics.subjects.set(sum(part.subjects for part in parts))
+        self._metrics.unsaved_seconds.set(max((part.unsaved_seconds for part in parts), default=0.0))
 
 
 def _key(found: dict[str, Any]) -> bytes:

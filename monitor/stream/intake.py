@@ -13,7 +13,7 @@ from abc import abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING
 
-from monitor.core.events import AXIS_PRINCIPAL, OFFSET, RowKind, credential_subject
+from monitor.core.events import AXIS_PRINCIPAL, OFFSET, TIME, RowKind, credential_subject
 from monitor.errors import InvariantError, RejectedRecordError
 from monitor.stream.partition import OpenPartition
 from monitor.stream.role import Role
@@ -21,7 +21,7 @@ from monitor.stream.sender import Delivery
 from monitor.stream.steps import reached
 from monitor.wire.credentials import decode_status
 from monitor.wire.rejected import encode_rejected, rejected_key
-from monitor.wire.routed import encode_rows
+from monitor.wire.routed import arrival_header, encode_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from monitor.settings import SourceSettings
     from monitor.stream.chunks import Partition, RoleApp
     from monitor.stream.outlet import RoutedOutlet
+    from monitor.stream.sender import Headers
 
 #: Records decoded without giving way to other tasks: about 10 ms of work.
 SLICE_RECORDS = 400
@@ -76,14 +77,19 @@ class IntakePartition(OpenPartition):
             if self.closed:
                 return
         last = records[-1].offset
+        headers = self.headers(records)
         for partition in sorted(targets):
-            self._send(partition, targets[partition], last, delivery)
+            self._send(partition, targets[partition], last, delivery, headers)
         reached("intake.queued")
         self._under_way.append((self.continuity.next, delivery))
         await self.outlet.routed.room()
         await self.outlet.rejected.room()
 
-    def _send(self, partition: int, rows: list[Row], last: int, delivery: Delivery) -> None:
+    def headers(self, records: Sequence[ConsumerRecord]) -> Headers:  # noqa: ARG002 - for those who have some
+        """Return what a routed record says of these records beside their rows."""
+        return ()
+
+    def _send(self, partition: int, rows: list[Row], last: int, delivery: Delivery, headers: Headers) -> None:
         """Send rows as few records; one source offset never spans two."""
         before = self._covered.get(partition)
         first = self._opened_at if before is None else before + 1
@@ -100,7 +106,7 @@ class IntakePartition(OpenPartition):
                 end = middle
                 covered = rows[end - 1][OFFSET]
                 value = encode_rows(self.source, first, covered, rows[at:end], resume=resume)
-            self.outlet.routed.put(partition, value, delivery)
+            self.outlet.routed.put(partition, value, delivery, headers=headers)
             self.outlet.metrics.routed_records_total.inc()
             at, first, resume = end, covered + 1, False
         self._covered[partition] = last
@@ -136,6 +142,14 @@ class SourcePartition(IntakePartition):
         self._source = source
         self._decode = decode
 
+    async def open(self) -> None:
+        """Begin to see the source."""
+        self.outlet.sees(self._source.name)
+
+    def headers(self, records: Sequence[ConsumerRecord]) -> Headers:
+        """Return when the oldest of the records arrived: what is applied late is counted by it."""
+        return (arrival_header(records[0].timestamp),)
+
     def rows(
         self, records: Sequence[ConsumerRecord], targets: dict[int, list[Row]], delivery: Delivery
     ) -> None:
@@ -145,7 +159,7 @@ class SourcePartition(IntakePartition):
             msg = "events were read before a rule set was in force"
             raise InvariantError(msg)
         decode, route = self._decode, router.route
-        rejected = unauthenticated = 0
+        rejected = unauthenticated = newest_ms = 0
         for record in records:
             try:
                 routes = route(decode(record.value, record.headers), record.offset)
@@ -158,7 +172,9 @@ class SourcePartition(IntakePartition):
                 self._reject(record, "internal", detail, delivery)
                 rejected += 1
                 continue
-            if not routes:
+            if routes:
+                newest_ms = max(newest_ms, routes[0][1][TIME])
+            else:
                 unauthenticated += 1
             for partition, row in routes:
                 rows = targets.get(partition)
@@ -166,6 +182,7 @@ class SourcePartition(IntakePartition):
                     targets[partition] = [row]
                 else:
                     rows.append(row)
+        self.outlet.saw(self._source.name, newest_ms)
         count = self.outlet.metrics.events_total.labels
         count(self._source.name, "routed").inc(len(records) - rejected - unauthenticated)
         count(self._source.name, "rejected").inc(rejected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from aiokafka.errors import KafkaError
@@ -23,6 +24,29 @@ _INTERVAL_SECONDS: Final = 2.0
 _STUCK_LOOKS: Final = 10
 
 
+class Waiting:
+    """Tells how long the oldest record that was not taken has been there, from looks at one partition.
+
+    The age counts from the first look that saw the record: at most one look too little, and in a backlog
+    from before the first look only as long as we have watched it.
+    """
+
+    __slots__ = ("_seen",)
+
+    def __init__(self) -> None:
+        #: (end of the partition, when it was first seen there), oldest first.
+        self._seen: deque[tuple[int, float]] = deque()
+
+    def look(self, position: int, end: int, now: float) -> float:
+        """Return the age in seconds of the record at `position`, 0 where there is none."""
+        seen = self._seen
+        if not seen or end > seen[-1][0]:
+            seen.append((end, now))
+        while seen and seen[0][0] <= position:
+            seen.popleft()
+        return now - seen[0][1] if seen else 0.0
+
+
 class LagWatch:
     """Looks at the end of each partition every two seconds and exports the distance to it."""
 
@@ -32,6 +56,7 @@ class LagWatch:
         self._task: asyncio.Task[None] | None = None
         #: When the brokers of each membership last answered.
         self._heard: dict[Role, float] = {}
+        self._ages: dict[Partition, Waiting] = {}
         #: Per partition: where it stood, and at how many looks in a row it stood there too long.
         self._stuck: dict[Partition, tuple[int, int]] = {}
 
@@ -71,13 +96,18 @@ class LagWatch:
     async def _look(self, role: Role) -> None:
         behind = dict.fromkeys(role.topics, 0)
         count = dict.fromkeys(role.topics, 0)
+        oldest = dict.fromkeys(role.topics, 0.0)
         for partition in role.partitions:
             _, end = await role.app.thread.bounds(partition.tp)
             self._watch_for_stuck(role, partition.tp, partition.continuity.next)
+            waiting = self._ages.setdefault(partition.tp, Waiting())
+            age = waiting.look(partition.continuity.next, end, time.monotonic())
+            oldest[partition.tp.topic] = max(oldest[partition.tp.topic], age)
             behind[partition.tp.topic] += max(0, end - partition.continuity.next)
             count[partition.tp.topic] += 1
         for topic in role.topics:
             self._metrics.lag_records.labels(role.app.group, topic).set(behind[topic])
+            self._metrics.lag_seconds.labels(role.app.group, topic).set(oldest[topic])
             self._metrics.partitions.labels(role.app.group, topic).set(count[topic])
 
     def _watch_for_stuck(self, role: Role, tp: Partition, position: int) -> None:

@@ -68,6 +68,8 @@ class RoutedOutlet:
         self.rejected = OrderedSender(producer, settings.topic("rejected"), on_fatal)
         #: Of no rule set before the first announcement: then nothing may be routed.
         self.router: EventRouter | None = None
+        #: Per source, the time of its newest event, in epoch milliseconds.
+        self._watermarks: dict[str, int] = {}
         self._announced: tuple[int, RuleSet] | None = None
         self._coming: dict[int, RuleSet] = {}
 
@@ -80,6 +82,20 @@ class RoutedOutlet:
     def rules_version(self) -> int:
         """The version of the rule set announced last, -1 before the first."""
         return -1 if self._announced is None else self._announced[0]
+
+    def sees(self, source: str) -> None:
+        """Note that this process begins to read a source, or another partition of it."""
+        if source not in self._watermarks:
+            self._watermarks[source] = 0
+            self.metrics.source_watermark_timestamp_seconds.labels(source).set(0)
+            self.metrics.source_moved_timestamp_seconds.labels(source).set(time.time())
+
+    def saw(self, source: str, newest_ms: int) -> None:
+        """Note the time of the newest event of some that were read."""
+        if newest_ms > self._watermarks.get(source, 0):
+            self._watermarks[source] = newest_ms
+            self.metrics.source_watermark_timestamp_seconds.labels(source).set(newest_ms / 1000)
+            self.metrics.source_moved_timestamp_seconds.labels(source).set(time.time())
 
     def widen(self, rules: RulesRecord) -> None:
         """Route also what a rule set needs that is about to be announced."""
@@ -101,6 +117,7 @@ class RoutedOutlet:
         for partition in range(self.partitions):
             self.routed.put(partition, value, delivery)
         self.metrics.rules_version.set(rules.version)
+        self.metrics.tell_rules(self._announced[1].rules)
         log.info("rule set announced", version=rules.version, revision=rules.revision)
 
     def _route(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aiokafka.errors import KafkaError
@@ -59,6 +60,11 @@ class Delivery:
                     waiter.set_result(None)
 
 
+#: Of a Kafka record.
+Headers = Sequence[tuple[str, bytes]]
+_Queued = tuple[bytes | None, bytes, Headers, Delivery]
+
+
 class OrderedSender:
     """Sends to one topic through one producer, in the order of `put` within each partition."""
 
@@ -71,14 +77,21 @@ class OrderedSender:
         self._producer = producer
         self._topic = topic
         self._on_fatal = on_fatal
-        self._queues: dict[int, deque[tuple[bytes | None, bytes, Delivery]]] = {}
+        self._queues: dict[int, deque[_Queued]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._waiting_bytes = 0
         self._ended = False
         self._room = asyncio.Event()
         self._room.set()
 
-    def put(self, partition: int, value: bytes, delivery: Delivery, key: bytes | None = None) -> None:
+    def put(
+        self,
+        partition: int,
+        value: bytes,
+        delivery: Delivery,
+        key: bytes | None = None,
+        headers: Headers = (),
+    ) -> None:
         """Queue one record; `delivery` counts it until it is acknowledged, after an `end` for ever."""
         delivery.outstanding += 1
         if self._ended:
@@ -89,7 +102,7 @@ class OrderedSender:
         queue = self._queues.get(partition)
         if queue is None:
             queue = self._queues[partition] = deque()
-        queue.append((key, value, delivery))
+        queue.append((key, value, headers, delivery))
         task = self._tasks.get(partition)
         if task is None or task.done():
             self._tasks[partition] = asyncio.create_task(self._drain(partition, queue))
@@ -103,7 +116,7 @@ class OrderedSender:
         self._ended = True
         self._room.set()
 
-    async def _drain(self, partition: int, queue: deque[tuple[bytes | None, bytes, Delivery]]) -> None:
+    async def _drain(self, partition: int, queue: deque[_Queued]) -> None:
         try:
             while queue and not self._ended:
                 await self._send_batch(partition, queue)
@@ -116,14 +129,14 @@ class OrderedSender:
             self.end()
             self._on_fatal(error)
 
-    async def _send_batch(self, partition: int, queue: deque[tuple[bytes | None, bytes, Delivery]]) -> None:
+    async def _send_batch(self, partition: int, queue: deque[_Queued]) -> None:
         batch = self._producer.create_batch()
         deliveries: list[Delivery] = []
         size = 0
         now_ms = int(time.time() * 1000)
         while queue and (not deliveries or size + len(queue[0][1]) <= BATCH_BYTES):
-            key, value, delivery = queue[0]
-            if batch.append(key=key, value=value, timestamp=now_ms) is None:
+            key, value, headers, delivery = queue[0]
+            if batch.append(key=key, value=value, timestamp=now_ms, headers=headers) is None:
                 break
             queue.popleft()
             size += len(value)

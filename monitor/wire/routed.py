@@ -3,6 +3,9 @@
 Rows:  ``[2, 0, [cluster, topic id, topic, partition], first, last, resume, rows]``
 Rules: ``[2, 1, version, revision, document]``
 
+The header ``arrived`` of rows is when the oldest of their source records came into Kafka, in epoch
+milliseconds; nothing that is found depends on it.
+
 Version 1 had no class of the credential in its rows: it is read as the default one of its kind.
 """
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION: Final = 2
 _BEFORE: Final = 1
+_ARRIVED: Final = "arrived"
 _ROWS: Final = 0
 _RULES: Final = 1
 
@@ -47,6 +51,19 @@ def encode_rows(source: SourceId, first: int, last: int, rows: Sequence[Row], *,
 def encode_rules(record: RulesRecord) -> bytes:
     """Return the record that makes a rule set active."""
     return _encode((FORMAT_VERSION, _RULES, record.version, record.revision, record.document))
+
+
+def arrival_header(at_ms: int) -> tuple[str, bytes]:
+    """Return the header that says when the oldest source record of some rows came into Kafka."""
+    return _ARRIVED, b"%d" % at_ms
+
+
+def arrived_ms(headers: Sequence[tuple[str, bytes]]) -> int | None:
+    """Return what `arrival_header` said, or None."""
+    for name, value in headers:
+        if name == _ARRIVED and value.isdigit():
+            return int(value)
+    return None
 
 
 def decode(value: bytes | None, place: str) -> RowsRecord | RulesRecord:

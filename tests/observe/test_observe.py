@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 
 from monitor.errors import ConfigurationError
-from monitor.observe.metrics import PREFIX, Metrics, samples
+from monitor.observe.catalogue import PREFIX, ManyHistogram, samples
+from monitor.observe.metrics import MOST_INCIDENTS, Metrics
 from monitor.observe.server import ObserveServer
 from monitor.settings.values import Listen
 
@@ -28,14 +29,60 @@ def test_every_metric_follows_the_conventions():
         assert (described.type == "counter") == described.name.endswith("_total")
         assert not NEVER_A_LABEL & set(described.labels)
         assert described.help.endswith(".")
+        assert ("version" in described.labels or "title" in described.labels) <= described.name.endswith(
+            "_info"
+        )
         if described.type == "histogram":
-            assert described.name.endswith("_seconds")
+            assert described.name.endswith(("_seconds", "_patients"))
 
 
 def test_the_catalogue_is_what_is_scraped():
     metrics = Metrics()
-    scraped = {family.name for family in metrics.registry.collect()}
+    scraped = {family.name for family in metrics.registry.collect() if family.name.startswith(PREFIX)}
     assert {described.name.removesuffix("_total") for described in metrics.catalogue} == scraped
+
+
+def test_a_process_exports_the_metrics_of_its_roles_only():
+    authz = {name for name, _, _ in samples(Metrics(roles=["authz"]))}
+    assert f"{PREFIX}authz_ready" in authz
+    assert "process_start_time_seconds" in authz
+    assert not {name for name in authz if name.startswith(f"{PREFIX}rules_")}
+    detect = {name for name, _, _ in samples(Metrics(roles=["worker", "detect"]))}
+    assert f"{PREFIX}flush_seconds_count" in detect
+    assert f"{PREFIX}rules_version" in detect
+    assert f"{PREFIX}takeovers_total" not in detect
+    assert f"{PREFIX}authz_ready" not in detect
+
+
+def test_many_equal_observations_count_as_often_as_they_were_made():
+    counted = ManyHistogram("seconds", "How long.", (1, 5))
+    for value, count in ((0.5, 3), (1, 2), (4, 1), (60, 10)):
+        counted.observe(value, count)
+    (family,) = counted.collect()
+    found = {(sample.name, sample.labels.get("le")): sample.value for sample in family.samples}
+    assert found == {
+        ("seconds_bucket", "1.0"): 5,
+        ("seconds_bucket", "5.0"): 6,
+        ("seconds_bucket", "+Inf"): 16,
+        ("seconds_count", None): 16,
+        ("seconds_sum", None): 607.5,
+    }
+
+
+def test_open_incidents_are_listed_up_to_a_ceiling_and_leave_when_they_end():
+    metrics = Metrics()
+
+    def listed() -> list[dict[str, str]]:
+        return [labels for name, labels, _ in samples(metrics) if name == f"{PREFIX}incident_info"]
+
+    metrics.list_incidents((f"INC-{number:04d}", "r-1", "requested") for number in range(9_990, 10_050))
+    assert len(listed()) == MOST_INCIDENTS
+    assert {"incident": "INC-10049", "rule": "r-1", "state": "requested"} in listed()
+    assert "INC-9999" not in {labels["incident"] for labels in listed()}
+    metrics.list_incidents([("INC-10049", "r-1", "enforced")])
+    assert listed() == [{"incident": "INC-10049", "rule": "r-1", "state": "enforced"}]
+    metrics.list_incidents([])
+    assert listed() == []
 
 
 def test_what_a_detector_counted_is_added():
@@ -49,7 +96,7 @@ def test_what_a_detector_counted_is_added():
 @pytest.fixture
 async def server() -> AsyncIterator[ObserveServer]:
     metrics = Metrics()
-    metrics.findings_total.labels("r-1", "enforce", "suspend").inc()
+    metrics.findings_total.labels("r-1", "enforce", "suspend", "principal").inc()
     served = ObserveServer(Listen("127.0.0.1", 0), metrics.registry)
     await served.start()
     yield served
@@ -67,7 +114,9 @@ async def get(server: ObserveServer, path: str) -> tuple[int, str]:
 async def test_prometheus_finds_metrics(server: ObserveServer):
     status, text = await get(server, "/metrics")
     assert status == 200
-    assert f'{PREFIX}findings_total{{action="suspend",mode="enforce",rule="r-1"}} 1.0' in text
+    assert (
+        f'{PREFIX}findings_total{{action="suspend",axis="principal",mode="enforce",rule="r-1"}} 1.0' in text
+    )
 
 
 async def test_probes_say_why_they_fail(server: ObserveServer):
