@@ -136,7 +136,7 @@ class OrderedSender:
         now_ms = int(time.time() * 1000)
         while queue and (not deliveries or size + len(queue[0][1]) <= BATCH_BYTES):
             key, value, headers, delivery = queue[0]
-            if batch.append(key=key, value=value, timestamp=now_ms, headers=headers) is None:
+            if batch.append(key=key, value=value, timestamp=now_ms, headers=list(headers)) is None:
                 break
             queue.popleft()
             size += len(value)
