@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _LONGEST_WAIT_SECONDS: Final = 60.0
 _MOST_BYTES: Final = 4 << 20
+_MORE_THAN_A_NAME: Final = frozenset("/\\;%?#")
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _SUCCESSES: Final = range(200, 300)
 
@@ -36,6 +37,10 @@ AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, st
 
 class NoAnswerError(Exception):
     """The gateway did not answer; the text names the kind of fault, and no address."""
+
+
+class UnfitError(Exception):
+    """The gateway will never take it, however often it is told; the text is for a person."""
 
 
 class UnexpectedAnswerError(Exception):
@@ -179,9 +184,13 @@ class Outbound:
 
 
 def part(text: str) -> str:
-    """Return a part of a path, such as an id, so that it stays one part."""
-    # A part of dots alone would be taken for a way up.
-    return text.replace(".", "%2E") if text in {".", ".."} else quote(text, safe="")
+    """Return an id as one part of a path; raises UnfitError where servers might read more into it.
+
+    Quoting is not enough: many servers resolve ``%2e%2e%2f`` before they look at a path.
+    """
+    if not text.isprintable() or _MORE_THAN_A_NAME & set(text) or text in {".", ".."}:
+        raise UnfitError("the credential's id cannot be a part of an address")
+    return quote(text, safe="")
 
 
 def is_private(address: str) -> bool:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from monitor.response.adapters.base import GONE, HttpAdapter, RefusedError, document, expect
+from monitor.response.adapters.base import GONE, HttpAdapter, document, expect
 from monitor.response.adapters.protocol import Accepted, DesiredState, Outcome, Seen, Traits
-from monitor.response.outbound import Answer, UnexpectedAnswerError, part
+from monitor.response.outbound import Answer, UnexpectedAnswerError, UnfitError, part
 from monitor.response.secret_file import SecretFile, one_line
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class ApisixAdapter(HttpAdapter):
         ours = _is_ours(consumer)
         if wanted.refused:
             if not ours and _PLUGIN in consumer["plugins"]:
-                raise RefusedError(f"the consumer has a {_PLUGIN} plugin that is not ours")
+                raise UnfitError(f"the consumer has a {_PLUGIN} plugin that is not ours")
             consumer["plugins"][_PLUGIN] = {
                 "type": "consumer_name",
                 "blacklist": [consumer["username"]],

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from monitor.response.adapters.protocol import Accepted, DesiredState, Outcome, Refused, Retry, Seen, Traits
-from monitor.response.outbound import Answer, NoAnswerError, Outbound, UnexpectedAnswerError
+from monitor.response.outbound import Answer, NoAnswerError, Outbound, UnexpectedAnswerError, UnfitError
 from monitor.response.secret_file import SecretError, SecretFile
 
 if TYPE_CHECKING:
     from monitor.settings.adapters import HttpAdapterSettings
 
 
-class RefusedError(Exception):
-    """Raised within an adapter where the gateway will never take it; the text is for a person."""
+#: What comes of an answer whose JSON is not what the gateway's documentation says.
+_ODD: Final = (KeyError, TypeError, AttributeError, ValueError)
 
 
 class HttpAdapter:
-    """An adapter whose methods may raise what `Outbound` raises, SecretError and RefusedError.
+    """An adapter whose methods may raise what `outbound` has, and SecretError.
 
     A subclass has `traits`, `_tell`, `_read` and `_probe`.
     """
@@ -49,24 +49,28 @@ class HttpAdapter:
             return Retry(str(error), error.answer.retry_after)
         except SecretError as error:
             return Retry(f"its secret {error}")
-        except RefusedError as error:
+        except UnfitError as error:
             return Refused(str(error))
+        except _ODD as error:
+            return Retry(f"the gateway's answer is not understood ({type(error).__name__})")
 
     async def read_back(self, wanted: DesiredState) -> Seen | None:
         """Return what the gateway says of the credential; None where it cannot be asked (now)."""
         try:
             return await self._read(wanted)
-        except (NoAnswerError, UnexpectedAnswerError, SecretError, RefusedError):
+        except (NoAnswerError, UnexpectedAnswerError, SecretError, UnfitError, *_ODD):
             return None
 
     async def probe(self) -> list[str]:
         """Return what keeps this adapter from doing its work."""
         try:
             return await self._probe()
-        except (NoAnswerError, UnexpectedAnswerError, RefusedError) as error:
+        except (NoAnswerError, UnexpectedAnswerError, UnfitError) as error:
             return [str(error)]
         except SecretError as error:
             return [f"its secret {error}"]
+        except _ODD as error:
+            return [f"the gateway's answer is not understood ({type(error).__name__})"]
 
     async def close(self) -> None:
         """Close the connections."""

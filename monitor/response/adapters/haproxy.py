@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from monitor.settings.adapters import HaproxySettings
 
 _MAP: Final = re.compile(r"^(\d+) \((.*?)\) ")
+#: HAProxy allows ten at a time unless `stats maxconn` says more; people want some of them.
+_CONNECTIONS: Final = 4
 _MOST_BYTES: Final = 1 << 20
 #: A word of the file, and of a command: no spaces, no comment, nothing that HAProxy would take for more.
 _WORD: Final = re.compile(r"[!-~]+")
@@ -47,6 +49,7 @@ class HaproxyAdapter:
         #: Changes that wait to be written: key → value, None to take it out.
         self._waiting: dict[str, str | None] = {}
         self._writing = asyncio.Lock()
+        self._places = asyncio.Semaphore(_CONNECTIONS)
 
     def __repr__(self) -> str:
         return f"HaproxyAdapter({self.name})"
@@ -124,7 +127,7 @@ class HaproxyAdapter:
             raise _RuntimeError(_reason(said))
 
     async def _ask(self, command: str) -> str:
-        async with asyncio.timeout(self._timeout):
+        async with self._places, asyncio.timeout(self._timeout):
             if self._socket.startswith("/"):
                 reader, writer = await asyncio.open_unix_connection(self._socket)
             else:

@@ -8,6 +8,7 @@ not declare.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +44,7 @@ class KeycloakAdapter(HttpAdapter):
         self.secret = self._secret = SecretFile(settings.secret_file, one_line)
         self._token = ""
         self._expires = 0.0
+        self._asking = asyncio.Lock()
 
     async def _tell(self, wanted: DesiredState) -> Outcome:
         found = await self._find(wanted)
@@ -81,6 +83,7 @@ class KeycloakAdapter(HttpAdapter):
         return Seen.REFUSED if ours else Seen.ACTIVE
 
     async def _probe(self) -> list[str]:
+        self._expires = 0.0  # a secret that is no good any more must not hide behind a token
         answer = await self._call("GET", "/clients", query={"clientId": self._client_id})
         found = expect(answer).json()
         if not found or not isinstance(found, list):
@@ -108,28 +111,31 @@ class KeycloakAdapter(HttpAdapter):
         return None
 
     async def _call(self, method: str, path: str, **options: Any) -> Answer:
-        answer = await self._call_with(await self._access_token(fresh=False), method, path, **options)
+        token = await self._access_token()
+        answer = await self._call_with(token, method, path, **options)
         if answer.status == _UNAUTHORISED:
             # Keycloak was restarted, or its keys were changed.
-            answer = await self._call_with(await self._access_token(fresh=True), method, path, **options)
+            answer = await self._call_with(await self._access_token(not_=token), method, path, **options)
         return answer
 
     async def _call_with(self, token: str, method: str, path: str, **options: Any) -> Answer:
         headers = {"authorization": f"Bearer {token}"}
         return await self._http.call(method, f"/admin/realms/{self._realm}{path}", headers=headers, **options)
 
-    async def _access_token(self, *, fresh: bool) -> str:
-        if fresh or time.monotonic() >= self._expires:
-            form = {
-                "grant_type": "client_credentials",
-                "client_id": self._client_id,
-                "client_secret": self._secret.newest(),
-            }
-            path = f"/realms/{self._realm}/protocol/openid-connect/token"
-            found = document(expect(await self._http.call("POST", path, form=form)))
-            self._token = str(found["access_token"])
-            self._expires = time.monotonic() + float(found.get("expires_in", 0)) - _EARLY_SECONDS
-        return self._token
+    async def _access_token(self, *, not_: str = "") -> str:
+        """Return a token; a new one where the last has expired, or is the one that was refused."""
+        async with self._asking:
+            if time.monotonic() >= self._expires or self._token == not_:
+                form = {
+                    "grant_type": "client_credentials",
+                    "client_id": self._client_id,
+                    "client_secret": self._secret.newest(),
+                }
+                path = f"/realms/{self._realm}/protocol/openid-connect/token"
+                found = document(expect(await self._http.call("POST", path, form=form)))
+                self._token = str(found["access_token"])
+                self._expires = time.monotonic() + float(found.get("expires_in", 0)) - _EARLY_SECONDS
+            return self._token
 
 
 def _is_user(wanted: DesiredState) -> bool:

@@ -12,9 +12,9 @@ import uuid
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
-from monitor.response.adapters.base import GONE, HttpAdapter, RefusedError, document, expect
+from monitor.response.adapters.base import GONE, HttpAdapter, document, expect
 from monitor.response.adapters.protocol import Accepted, DesiredState, Outcome, Seen, Traits
-from monitor.response.outbound import Answer, UnexpectedAnswerError, part
+from monitor.response.outbound import Answer, UnexpectedAnswerError, UnfitError, part
 from monitor.response.secret_file import SecretFile, one_line
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class KongAdapter(HttpAdapter):
             else:
                 return Accepted()
         if answer.status == _CONFLICT:
-            raise RefusedError(f"the consumer has a {_PLUGIN} plugin that is not ours: remove it, or keep it")
+            raise UnfitError(f"the consumer has a {_PLUGIN} plugin that is not ours: remove it, or keep it")
         expect(answer, *(() if left else (_NOT_FOUND,)))
         return Accepted()
 
@@ -111,7 +111,7 @@ class KongAdapter(HttpAdapter):
         headers = {} if self._token is None else {"kong-admin-token": self._token.newest()}
         answer = await self._http.call(method, path, headers=headers, **options)
         if answer.status == _NOT_ALLOWED:
-            raise RefusedError(_DB_LESS)
+            raise UnfitError(_DB_LESS)
         if method == "GET" and answer.status in {301, 302, 307, 308}:
             raise UnexpectedAnswerError(answer)
         return answer
