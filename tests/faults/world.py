@@ -47,6 +47,8 @@ _NODES: Final = 3
 #: Invariant F: everything is caught up so long after the last fault.
 CATCH_UP_SECONDS: Final = 60.0
 _READY_SECONDS: Final = 90.0
+#: More memory than a worker takes for so few subjects: something grows without bound.
+MOST_BYTES: Final = 400 << 20
 _TICK_SECONDS: Final = 0.05
 
 
@@ -61,6 +63,7 @@ class Result:
     steps: list[str] = field(default_factory=list)
     ends: list[str] = field(default_factory=list)
     catch_up_seconds: float = -1.0
+    resident_bytes: int = 0
     seconds: float = 0.0
 
 
@@ -71,6 +74,7 @@ class World:
         self.plan = plan
         self._folder, self._kafka = folder, kafka
         self._stack = ExitStack()
+        self._resident_bytes = 0
         self._embedded: FaultyBroker | None = None
         self._node: KafkaNode | None = None
         self.receiver = self._stack.enter_context(Receiver())
@@ -148,7 +152,16 @@ class World:
                 "mode": "enforce",
                 "default_ttl": f"{int(plan.ttl_seconds)}s",
                 "retry_ceiling": "1s",
-                "webhooks": [{"url": self.receiver.url, "secret_file": str(secret), "timeout": "1s"}],
+                "adapters": [
+                    {
+                        "type": "webhook",
+                        "name": "gateway",
+                        "url": self.receiver.url,
+                        "secret_file": str(secret),
+                        "timeout": "1s",
+                        "private_addresses": True,
+                    }
+                ],
             },
             observe={"listen": "127.0.0.1:0", "log_format": "json"},
         )
@@ -210,6 +223,7 @@ class World:
         healed = time.monotonic()
         caught_up = self._caught_up()
         result.catch_up_seconds = round(time.monotonic() - healed, 1)
+        self._weigh()
         codes = self._end()
         sampler.stop()
         result.ends = [f"{end.seat} {end.cause} {end.code} {end.said}".strip() for end in self.crew.ends]
@@ -217,6 +231,8 @@ class World:
         result.faults += len(result.steps)
         verdict = oracles.Verdict()
         verdict.require(caught_up, f"F not caught up {CATCH_UP_SECONDS:.0f} s after the last fault")
+        result.resident_bytes = self._resident_bytes
+        verdict.require(self._resident_bytes < MOST_BYTES, f"a worker took {self._resident_bytes >> 20} MiB")
         verdict.require(not any(codes), f"G workers that were asked to end gave {codes}")
         if caught_up:
             self._judge(sampler, verdict)
@@ -227,6 +243,7 @@ class World:
         acts = list(self.plan.acts)
         while acts or not self.load.over:
             self.crew.look()
+            self._weigh()
             while acts and time.monotonic() - began >= acts[0].at:
                 act = acts.pop(0)
                 faults += self._act(act)
@@ -272,6 +289,11 @@ class World:
         """Return whether a suspension is about to end by itself."""
         soon = datetime.now(UTC) + timedelta(seconds=CATCH_UP_SECONDS)
         return any(until and datetime.fromisoformat(until) < soon for until in self.receiver.until.values())
+
+    def _weigh(self) -> None:
+        """Note the most memory that a worker held."""
+        now = max(seat.resident_bytes for seat in self.crew.seats)
+        self._resident_bytes = max(self._resident_bytes, now)
 
     def _end(self) -> list[int]:
         return self.crew.end()
