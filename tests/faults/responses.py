@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from monitor.response.lifecycle import webhook_id
-from monitor.wire.credentials import (
-    ENFORCER_KEY,
-    RULES_KEY,
-    CredentialRecord,
-    decision_hash,
-    decode_credential,
-)
+from monitor.wire.credentials import CredentialRecord, decision_hash, decode_credential
 
 if TYPE_CHECKING:
     from tests.faults.logs import Logs
@@ -128,7 +122,7 @@ def credentials(logs: Logs) -> dict[str, CredentialRecord]:
     """Return the newest record of each credential."""
     found: dict[str, CredentialRecord] = {}
     for record in logs.of("credentials"):
-        if record.key not in {ENFORCER_KEY, RULES_KEY} and record.value is not None:
+        if not record.key.startswith(b"@") and record.value is not None:
             credential = decode_credential(record.value, "credentials")
             found[credential.subject] = credential
     return found
