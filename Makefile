@@ -12,7 +12,7 @@ JOBS ?= auto
 BIN := $(VENV)/bin
 export PYTHON VENV
 
-.PHONY: help demo test mutants faults lint format bench ci kafka debian sigma lock clean
+.PHONY: help demo test mutants faults soak lint format bench ci kafka debian sigma lock clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,9 @@ mutants: $(VENV)/.dev ## Make small mistakes in the core, one by one: which does
 
 faults: $(VENV)/.dev kafka ## Kill, pause and starve real workers by a seed, and judge what is left (ARGS="--runs 4 --seed 1 --rows 1,2")
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+soak: $(VENV)/.dev kafka ## An hour of mixed faults: is all right, and does memory grow? (ARGS="--minutes 15")
+	@$(BIN)/python -m tests.faults.soak $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, format, types and the layers
 	@$(BIN)/ruff check .

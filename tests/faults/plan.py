@@ -26,7 +26,8 @@ class Plan:
 
     `broker` is ``kafka`` (a real one that runs share), ``node`` (a real one of its own, to be killed) or
     ``embedded`` (three nodes that can be told to fail). `armed` are the steps, by seat, at which its workers
-    die, one after the other (monitor.stream.steps).
+    die, one after the other (monitor.stream.steps). With `watch` it is noted how long after each kill all
+    workers are ready again.
     """
 
     row: int
@@ -41,6 +42,7 @@ class Plan:
     late: float = 0.03
     flush_seconds: float = 1.0
     ttl_seconds: float = 4.0
+    watch: bool = False
     acts: list[Act] = field(default_factory=list)
     armed: list[list[str]] = field(default_factory=list)
 

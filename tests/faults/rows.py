@@ -236,16 +236,23 @@ def mixed(plan: Plan, draw: random.Random) -> None:
     mix(plan, draw, plan.seconds)
 
 
-def mix(plan: Plan, draw: random.Random, seconds: float, pace: tuple[float, float] = (1.0, 3.0)) -> None:
-    """Fill so many seconds with faults of workers and receivers."""
+def mix(
+    plan: Plan,
+    draw: random.Random,
+    seconds: float,
+    pace: tuple[float, float] = (1.0, 3.0),
+    killed: int | None = None,
+) -> None:
+    """Fill so many seconds with faults of workers and receivers; only the first `killed` seats are killed."""
+    mortal = plan.seats if killed is None else killed
     at = draw.uniform(1, 2)
     while at < seconds - 1:
-        kind, seat = draw.choice(("kill", "kill", "term", "stop", "receiver")), draw.randrange(plan.seats)
+        kind, seat = draw.choice(("kill", "kill", "term", "stop", "receiver")), draw.randrange(mortal)
         if kind == "receiver":
             plan.add(at, kind, draw.choice(("failing", "slow", "dropping", "down")))
             plan.add(at + draw.uniform(1, 3), kind, "ok", fault=False)
         elif kind == "stop":
-            plan.add(at, kind, seat)
+            plan.add(at, kind, draw.randrange(plan.seats))
             plan.add(at + draw.uniform(3.5, 6), "continue", fault=False)
         else:
             plan.add(at, kind, seat)

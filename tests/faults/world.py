@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -64,6 +64,8 @@ class Result:
     ends: list[str] = field(default_factory=list)
     catch_up_seconds: float = -1.0
     resident_bytes: int = 0
+    stable_seconds: list[float] = field(default_factory=list)
+    weights: list[tuple[float, list[int]]] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -74,7 +76,10 @@ class World:
         self.plan = plan
         self._folder, self._kafka = folder, kafka
         self._stack = ExitStack()
-        self._resident_bytes = 0
+        self._weights: list[tuple[float, list[int]]] = []
+        self._stable_seconds: list[float] = []
+        #: Since when not all workers are ready, where that is watched.
+        self._unstable: float | None = None
         self._embedded: FaultyBroker | None = None
         self._node: KafkaNode | None = None
         self.receiver = self._stack.enter_context(Receiver())
@@ -136,6 +141,7 @@ class World:
         embedded = plan.broker == "embedded"
         secret = self._folder / "webhook.secret"
         secret.write_text(SECRET, encoding="utf-8")
+        secret.chmod(0o600)
         config = write_settings(
             self._folder,
             broker="embedded" if embedded else "cluster",
@@ -231,8 +237,11 @@ class World:
         result.faults += len(result.steps)
         verdict = oracles.Verdict()
         verdict.require(caught_up, f"F not caught up {CATCH_UP_SECONDS:.0f} s after the last fault")
-        result.resident_bytes = self._resident_bytes
-        verdict.require(self._resident_bytes < MOST_BYTES, f"a worker took {self._resident_bytes >> 20} MiB")
+        result.resident_bytes = max(max(held) for _, held in self._weights)
+        result.weights, result.stable_seconds = self._weights, self._stable_seconds
+        verdict.require(
+            result.resident_bytes < MOST_BYTES, f"a worker took {result.resident_bytes >> 20} MiB"
+        )
         verdict.require(not any(codes), f"G workers that were asked to end gave {codes}")
         if caught_up:
             self._judge(sampler, verdict)
@@ -260,6 +269,8 @@ class World:
 
     def _act(self, act: Act) -> bool:
         done = self._acts[act.what](*act.args)
+        if act.what == "kill" and self.plan.watch:
+            self._unstable = time.monotonic()
         return done and act.fault
 
     def _caught_up(self) -> bool:
@@ -291,9 +302,13 @@ class World:
         return any(until and datetime.fromisoformat(until) < soon for until in self.receiver.until.values())
 
     def _weigh(self) -> None:
-        """Note the most memory that a worker held."""
-        now = max(seat.resident_bytes for seat in self.crew.seats)
-        self._resident_bytes = max(self._resident_bytes, now)
+        """Note about every second how much memory each worker holds."""
+        now = time.monotonic()
+        if not self._weights or now - self._weights[-1][0] > 1:
+            self._weights.append((now, [seat.resident_bytes for seat in self.crew.seats]))
+            if self._unstable is not None and all(seat.ready for seat in self.crew.seats):
+                self._stable_seconds.append(round(time.monotonic() - self._unstable, 1))
+                self._unstable = None
 
     def _end(self) -> list[int]:
         return self.crew.end()
@@ -305,7 +320,8 @@ class World:
         oracles.check_routed(settings, logs, fold, SOURCE_PARTITIONS, verdict)
         oracles.check_findings(logs, fold, verdict)
         states.check_state(settings, logs, fold, verdict, fenced=self._embedded is None)
-        oracles.check_commits(settings, logs, fold, sampler.samples, verdict)
+        compacted = any(act.what == "compact" for act in self.plan.acts)
+        oracles.check_commits(settings, logs, fold, sampler.samples, verdict, compacted=compacted)
         entries = responses.check_ledger(logs, fold, verdict)
         responses.check_delivered(logs, entries, self.receiver, verdict)
         if verdict.violations:
@@ -388,7 +404,8 @@ def main() -> int:
     kafka = sys.argv[4] if len(sys.argv) > 4 else None
     world = World(make(row, seed, ROWS), folder, kafka)
     result = world.run()
-    print(json.dumps({name: getattr(result, name) for name in result.__slots__}))
+    result.weights = []
+    print(json.dumps(asdict(result)))
     sys.stdout.flush()
     os._exit(bool(result.violations))
 
