@@ -40,6 +40,7 @@ from tests.rig.node import KafkaNode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.faults.logs import Logs, Sample
     from tests.faults.plan import Act, Plan
 
 SOURCE_PARTITIONS: Final = 3
@@ -75,14 +76,14 @@ class World:
     def __init__(self, plan: Plan, folder: Path, kafka: str | None) -> None:
         self.plan = plan
         self._folder, self._kafka = folder, kafka
-        self._stack = ExitStack()
+        self.stack = ExitStack()
         self._weights: list[tuple[float, list[int]]] = []
         self._stable_seconds: list[float] = []
         #: Since when not all workers are ready, where that is watched.
         self._unstable: float | None = None
         self._embedded: FaultyBroker | None = None
         self._node: KafkaNode | None = None
-        self.receiver = self._stack.enter_context(Receiver())
+        self.receiver = self.stack.enter_context(Receiver())
         self._acts: dict[str, Callable[..., bool]] = {
             "kill": lambda seat: self.crew.seats[seat].send(signal.SIGKILL, "kill"),
             "term": lambda seat: self.crew.seats[seat].send(signal.SIGTERM, "term"),
@@ -118,16 +119,17 @@ class World:
         """Do what the plan says; return what did not hold."""
         began = time.monotonic()
         result = Result(self.plan.plain())
-        with self._stack:
-            self._install()
-            self._play(result)
+        with self.stack:
+            self.install()
+            self.play(result)
         result.seconds = round(time.monotonic() - began, 1)
         return result
 
     # What stands
 
-    def _install(self) -> None:
-        plan, stack = self.plan, self._stack
+    def install(self) -> None:
+        """Start what the plan needs."""
+        plan, stack = self.plan, self.stack
         prefix = f"row{plan.row}-{plan.seed}-{secrets.token_hex(3)}."
         if plan.broker == "embedded":
             self._embedded = stack.enter_context(FaultyBroker(_NODES))
@@ -216,21 +218,22 @@ class World:
 
     # What happens
 
-    def _play(self, result: Result) -> None:
+    def play(self, result: Result) -> None:
+        """Have it all happen, and judge it."""
         for seat in self.crew.seats[: self.plan.workers]:
             seat.start()
         if not self.plan.armed:
             self._until(lambda: any(seat.ready for seat in self.crew.seats), _READY_SECONDS)
         sampler = Sampler(self.settings, SOURCE_PARTITIONS)
-        self._stack.callback(sampler.stop)
+        self.stack.callback(sampler.stop)
         self.load.start()
-        self._stack.callback(self.load.stop)
+        self.stack.callback(self.load.stop)
         result.faults += self._acts_in_time()
         healed = time.monotonic()
         caught_up = self._caught_up()
         result.catch_up_seconds = round(time.monotonic() - healed, 1)
         self._weigh()
-        codes = self._end()
+        codes = self.crew.end()
         sampler.stop()
         result.ends = [f"{end.seat} {end.cause} {end.code} {end.said}".strip() for end in self.crew.ends]
         result.steps = [end.cause for end in self.crew.ends if ":KILL" in end.cause]
@@ -244,7 +247,10 @@ class World:
         )
         verdict.require(not any(codes), f"G workers that were asked to end gave {codes}")
         if caught_up:
-            self._judge(sampler, verdict)
+            self.logs, self.samples = read_all(self.settings, SOURCE_PARTITIONS), sampler.samples
+            self.judge(self.logs, self.samples, verdict)
+            if verdict.violations:
+                (self._folder / "logs.pickle").write_bytes(pickle.dumps(self.logs))
         result.violations, result.seen = verdict.violations, dict(verdict.seen)
 
     def _acts_in_time(self) -> int:
@@ -310,22 +316,17 @@ class World:
                 self._stable_seconds.append(round(time.monotonic() - self._unstable, 1))
                 self._unstable = None
 
-    def _end(self) -> list[int]:
-        return self.crew.end()
-
-    def _judge(self, sampler: Sampler, verdict: oracles.Verdict) -> None:
+    def judge(self, logs: Logs, samples: list[Sample], verdict: oracles.Verdict) -> None:
+        """Note what does not hold."""
         settings = self.settings
-        logs = read_all(settings, SOURCE_PARTITIONS)
         fold = oracles.Fold(settings, logs)
         oracles.check_routed(settings, logs, fold, SOURCE_PARTITIONS, verdict)
         oracles.check_findings(logs, fold, verdict)
         states.check_state(settings, logs, fold, verdict, fenced=self._embedded is None)
         compacted = any(act.what == "compact" for act in self.plan.acts)
-        oracles.check_commits(settings, logs, fold, sampler.samples, verdict, compacted=compacted)
+        oracles.check_commits(settings, logs, fold, samples, verdict, compacted=compacted)
         entries = responses.check_ledger(logs, fold, verdict)
         responses.check_delivered(logs, entries, self.receiver, verdict)
-        if verdict.violations:
-            (self._folder / "logs.pickle").write_bytes(pickle.dumps(logs))
 
     def _until(self, condition: Callable[[], bool], seconds: float, *, pause: float = 0.1) -> bool:
         deadline = time.monotonic() + seconds
