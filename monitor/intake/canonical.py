@@ -10,23 +10,20 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
 from monitor.errors import RejectedRecordError
-from monitor.intake.event import Event
+from monitor.intake.event import MAX_PATIENTS, MAX_TEXT, Event, clean
+from monitor.intake.values import MAX_TIME_MS, MIN_TIME_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from monitor.intake.routes import Matcher
 
 MAX_RECORD_BYTES: Final = 1024 * 1024
-MAX_TEXT: Final = 2048
-#: Patients of one event that are counted; what is beyond them is not.
-MAX_PATIENTS: Final = 10_000
-#: Earlier is no event time but a unit mix-up: seconds of today read as milliseconds are 1970.
-MIN_TIME_MS: Final = 946_684_800_000  # 2000-01-01
-MAX_TIME_MS: Final = 253_402_300_800_000  # year 10000, exclusive
 _UNAUTHORIZED: Final = 401
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -76,13 +73,47 @@ class CanonicalFormat:
     #: A canonical `id` may be a client's own X-Request-Id passed through, so it is not trusted unless
     #: the source's setting `event_ids` says so.
     ids_are_gateways = False
+    max_record_bytes = MAX_RECORD_BYTES
 
-    def decoder(self, realm: str, *, trust_ids: bool = False) -> partial[tuple[Event, ...]]:
+    def decoder(
+        self,
+        realm: str,
+        *,
+        trust_ids: bool = False,
+        match: Matcher | None = None,
+        note_secret: Callable[[str], None] | None = None,  # noqa: ARG002 - no field of it is for a secret
+        max_record_bytes: int | None = None,
+    ) -> partial[tuple[Event, ...]]:
         """Return the decoder of a source whose events are of `realm` unless they say otherwise.
 
         With `trust_ids` whoever configures it vouches that the gateway makes every `id`.
         """
-        return partial(decode, realm, trust_ids=trust_ids)
+        limit = max_record_bytes or MAX_RECORD_BYTES
+        return partial(decode, realm, trust_ids=trust_ids, match=match, limit=limit)
+
+    def reader(
+        self,
+        realm: str,
+        *,
+        trust_ids: bool,
+        match: Matcher | None,
+        note_secret: Callable[[str], None],  # noqa: ARG002
+    ) -> Callable[[Any, Any, tuple[int | None, str | None]], tuple[Event, ...]]:
+        """Return the reader of events that stood in an envelope."""
+
+        def read(doc: Any, _headers: Any, around: tuple[int | None, str | None]) -> tuple[Event, ...]:
+            time_ms, event_id = around
+            if doc.__class__ is dict:
+                if time_ms is not None and doc.get("time") is None:
+                    doc = {**doc, "time": time_ms}
+                if event_id is not None and not doc.get("id"):
+                    doc = {**doc, "id": event_id}
+            record = _converted(doc)
+            if isinstance(record, RejectedRecordError):
+                raise record
+            return (_event(record, realm, trust_ids=trust_ids, match=match),)
+
+        return read
 
     def message_key(self, value: bytes) -> bytes | None:
         """Return the principal of a record as a Kafka key, or None where there is none to read."""
@@ -100,12 +131,17 @@ def decode(
     headers: Sequence[tuple[str, bytes]] = (),  # noqa: ARG001 - other formats read them
     *,
     trust_ids: bool = False,
+    match: Matcher | None = None,
+    limit: int = MAX_RECORD_BYTES,
 ) -> tuple[Event, ...]:
     """Return the event of one record, with its id only where that is trusted.
 
     Raises RejectedRecordError with a reason and the field; never with a value of the record.
     """
-    record = _parse(value)
+    return (_event(_parse(value, limit), default_realm, trust_ids=trust_ids, match=match),)
+
+
+def _event(record: _Record, default_realm: str, *, trust_ids: bool, match: Matcher | None) -> Event:
     time = record.time
     if isinstance(time, int):
         time_ms = time
@@ -123,39 +159,35 @@ def decode(
             "bad_value", "realm: expected 1 to 64 letters, digits, dots, dashes or underscores"
         )
     principal = _principal(record)
-    event = Event(
+    patients, tenant, route = _patients(record), clean(record.tenant), clean(record.route)
+    category, record_object = None, record.object or None
+    if match is not None:
+        found = match(record.path) if record.path else None
+        if found is None:
+            category = None if route is None else match.category(route)
+        else:
+            route, category = found.route, found.category
+            tenant = tenant or found.tenant
+            record_object = record_object or found.object
+            patients = patients or tuple([(one, own or tenant) for one, own in found.patients])
+    return Event(
         time_ms,
         realm,
         record.status,
         (record.id or None) if trust_ids else None,
         principal,
         (record.principal_kind or "api_key") if principal is not None else None,
-        record.object or None,
-        _patients(record),
-        clean(record.tenant),
+        record_object,
+        patients,
+        tenant,
         record.client_ip or None,
         clean(record.method),
-        clean(record.route),
+        route,
         record.bytes,
         record.records,
         clean(record.gateway),
+        category,
     )
-    return (event,)
-
-
-def clean(text: str | None) -> str | None:
-    """Return a text that is safe to store and show: at most 2,048 printable characters.
-
-    An empty text is absent. Other characters (control, ANSI escapes, line breaks, invisible and
-    direction marks) become U+FFFD.
-    """
-    if not text:
-        return None
-    if len(text) > MAX_TEXT:
-        text = text[:MAX_TEXT]
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def _principal(record: _Record) -> str | None:
@@ -187,11 +219,11 @@ def _patients(record: _Record) -> tuple[tuple[str, str | None], ...]:
     return tuple(pairs)[:MAX_PATIENTS]
 
 
-def _parse(value: bytes | None) -> _Record:
+def _parse(value: bytes | None, limit: int) -> _Record:
     if not value:
         raise RejectedRecordError("empty", "record: expected one JSON object, got nothing")
-    if len(value) > MAX_RECORD_BYTES:
-        raise RejectedRecordError("too_large", f"record: expected at most {MAX_RECORD_BYTES} bytes")
+    if len(value) > limit:
+        raise RejectedRecordError("too_large", f"record: expected at most {limit} bytes")
     record = _read(value, value)
     if isinstance(record, RejectedRecordError):
         raise record
@@ -207,6 +239,14 @@ def _read(value: bytes, text: bytes | str) -> _Record | RejectedRecordError:
         return _read(value, value.decode("utf-8", "replace"))
     except (msgspec.DecodeError, RecursionError) as error:
         return _rejection(value, error)
+
+
+def _converted(doc: Any) -> _Record | RejectedRecordError:
+    """Return the record of a document, or why it is none; returned as `_read` does."""
+    try:
+        return msgspec.convert(doc, _Record)
+    except (msgspec.ValidationError, RecursionError) as error:
+        return _rejection(b"", error)
 
 
 _place = re.compile(r" - at `\$\.?([a-z_.\[\]0-9]*)`\Z")
