@@ -29,7 +29,7 @@ def check(config: Path | None) -> None:
 
     Contacts nothing. Exit code 0 where all is well, 78 where it is not.
     """
-    from monitor.intake.formats import find_format
+    from monitor.intake.inputs import check_inputs
     from monitor.intake.keys import load_keys
     from monitor.response.operators.people import PeopleFiles
     from monitor.settings import load_settings
@@ -37,8 +37,7 @@ def check(config: Path | None) -> None:
 
     settings = load_settings(config)
     load_keys(settings.privacy.key_file)
-    for source in settings.sources:
-        find_format(source.format, f"sources.{source.name}.format")
+    check_inputs(settings)
     rules = read_configured_rules(settings)
     people = PeopleFiles.of(settings.operator)
     if people is not None:

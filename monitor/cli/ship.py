@@ -57,12 +57,12 @@ def command(name: str, file: Path, position: Path | None, config: Path | None, *
 async def _ship(
     settings: Settings, source: SourceSettings, file: Path | None, position: Path | None, *, follow: bool
 ) -> Shipped:
-    from monitor.intake.formats import find_format
+    from monitor.intake.inputs import Input
     from monitor.intake.lines import FileLines, PipeLines
     from monitor.intake.ship import MAX_LINE_BYTES, PositionFile, Shipping, connect
     from monitor.stream.kafka import aiokafka_options
 
-    form = find_format(source.format, f"sources.{source.name}.format")
+    form = Input.of(source, settings.formats).find()
     remembered = None
     reader: FileLines | PipeLines
     if file is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
@@ -11,6 +10,7 @@ from monitor.errors import ConfigurationError, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from pydantic import ValidationError
 
@@ -21,7 +21,16 @@ _MESSAGES: Final = {
     "missing": "is required",
 }
 #: What pydantic puts into a place that is no key of the file.
-_NOT_KEYS: Final = ("function-", "list[", "str", "ValueSpec", "Condition", "tagged-union", "constrained-", "dict[")
+_NOT_KEYS: Final = (
+    "function-",
+    "list[",
+    "str",
+    "ValueSpec",
+    "Condition",
+    "tagged-union",
+    "constrained-",
+    "dict[",
+)
 
 
 class Document:

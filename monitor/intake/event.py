@@ -44,7 +44,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         return []
 
 
-class PartlyRead(tuple[Event, ...]):
+class PartlyRead(tuple[Event, ...]):  # noqa: SLOT001 - it has attributes of its own
     """The events of a batch of which some could not be read; `refusals` says which, and why.
 
     Each is (number in the batch from 1, reason, detail); of very many only the first are kept,
@@ -55,9 +55,7 @@ class PartlyRead(tuple[Event, ...]):
     refused: int
 
     @classmethod
-    def of(
-        cls, events: list[Event], refusals: list[tuple[int, str, str]], refused: int
-    ) -> PartlyRead:
+    def of(cls, events: list[Event], refusals: list[tuple[int, str, str]], refused: int) -> PartlyRead:
         """Return the events of a batch with what was refused of it."""
         batch = cls(events)
         batch.refusals = tuple(refusals)

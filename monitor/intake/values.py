@@ -126,7 +126,7 @@ def epoch_ns(value: Any) -> int | None:
     number = value if value.__class__ is int else _digits(value)
     if number is None:
         raise ValueError("expected a time as nanoseconds since 1970")
-    return int(number) // 1_000_000 or None
+    return int(number) // 1_000_000 if number else None
 
 
 #: How a format may write time: name → parser.

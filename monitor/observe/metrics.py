@@ -83,6 +83,18 @@ class Metrics(Catalogue):
         self.rejected_total = self._counter(
             "rejected_total", "Records sent to the dead letters, by reason.", "source", "reason"
         )
+        self.rejected_withheld_total = self._counter(
+            "rejected_withheld_total",
+            "Records that could not be read and got no dead letter of their own, since there were too many.",
+            "source",
+            "reason",
+        )
+        self.secrets_in_logs_total = self._counter(
+            "secrets_in_logs_total",
+            "Secrets that a gateway wrote into its log, dropped at decoding, by their place in the format.",
+            "source",
+            "place",
+        )
         self.routed_records_total = self._counter(
             "routed_records_total", "Kafka records that intake sent to the routed topic."
         )

@@ -38,6 +38,8 @@ _FILES: Final = frozenset(
         "ca_file",
         "map_file",
         "paths",
+        "formats",
+        "routes",
         "allowed_signers_file",
         "rights_file",
         "tls_certificate_file",

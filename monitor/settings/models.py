@@ -77,6 +77,18 @@ class KafkaSettings(_Section):
         return self
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class CoverageSettings(_Section):
+    """The least share of events that must name each; `monitor formats coverage` fails below it."""
+
+    principal: Share = 0.0
+    patient: Share = 0.0
+    tenant: Share = 0.0
+    route: Share = 0.0
+
+
 class SourceSettings(_Section):
     """One topic that a gateway's events arrive in."""
 
@@ -85,6 +97,9 @@ class SourceSettings(_Section):
     format: str = "canonical"
     realm: str = Field(pattern=_REALM)
     event_ids: Literal["untrusted", "gateway"] = "untrusted"
+    routes: list[Path | Literal["pack:fhir-r4"]] = []
+    max_record_bytes: int | None = Field(None, ge=1024, le=64 * 1024 * 1024)
+    coverage: CoverageSettings = CoverageSettings()
     kafka: KafkaSettings | None = None
 
 
@@ -203,6 +218,7 @@ class Settings(BaseSettings):
 
     kafka: KafkaSettings
     sources: list[SourceSettings] = Field(min_length=1)
+    formats: list[Path] = []
     privacy: PrivacySettings
     rules: RulesSettings = RulesSettings()
     credentials: CredentialsSettings = CredentialsSettings()

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from monitor.core.events import AXIS_PRINCIPAL, OFFSET, TIME, RowKind, credential_subject
 from monitor.errors import InvariantError, RejectedRecordError
+from monitor.intake.event import PartlyRead
+from monitor.intake.refusals import Refusals, SecretsSeen
 from monitor.stream.partition import OpenPartition
 from monitor.stream.role import Role
 from monitor.stream.sender import Delivery
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from monitor.core.events import Row, SourceId
     from monitor.intake.formats import Decoder
+    from monitor.intake.inputs import Input
     from monitor.settings import SourceSettings
     from monitor.stream.chunks import Partition, RoleApp
     from monitor.stream.outlet import RoutedOutlet
@@ -141,6 +144,7 @@ class SourcePartition(IntakePartition):
         super().__init__(tp, position, source_id, outlet)
         self._source = source
         self._decode = decode
+        self._refusals = Refusals()
 
     async def open(self) -> None:
         """Begin to see the source."""
@@ -162,7 +166,8 @@ class SourcePartition(IntakePartition):
         rejected = unauthenticated = newest_ms = 0
         for record in records:
             try:
-                routes = route(decode(record.value, record.headers), record.offset)
+                events = decode(record.value, record.headers)
+                routes = route(events, record.offset)
             except RejectedRecordError as error:
                 self._reject(record, error.reason, error.detail, delivery)
                 rejected += 1
@@ -172,6 +177,8 @@ class SourcePartition(IntakePartition):
                 self._reject(record, "internal", detail, delivery)
                 rejected += 1
                 continue
+            if isinstance(events, PartlyRead):
+                self._reject_of_batch(record, events, delivery)
             if routes:
                 newest_ms = max(newest_ms, routes[0][1][TIME])
             else:
@@ -188,8 +195,24 @@ class SourcePartition(IntakePartition):
         count(self._source.name, "rejected").inc(rejected)
         count(self._source.name, "unrouted").inc(unauthenticated)
 
-    def _reject(self, record: ConsumerRecord, reason: str, detail: str, delivery: Delivery) -> None:
+    def _reject_of_batch(self, record: ConsumerRecord, events: PartlyRead, delivery: Delivery) -> None:
+        """Write letters for the events of a batch that could not be read; the others count."""
+        for number, reason, detail in events.refusals:
+            self._reject(record, reason, detail, delivery, number)
+        more = events.refused - len(events.refusals)
+        if more:
+            self.outlet.metrics.rejected_total.labels(self._source.name, "more_of_a_batch").inc(more)
+
+    def _reject(
+        self, record: ConsumerRecord, reason: str, detail: str, delivery: Delivery, event: int | None = None
+    ) -> None:
         topic, partition = self.tp
+        metrics = self.outlet.metrics
+        metrics.rejected_total.labels(self._source.name, reason).inc()
+        withheld = self._refusals.admit(reason, time.monotonic())
+        if withheld is None:
+            metrics.rejected_withheld_total.labels(self._source.name, reason).inc()
+            return
         self.outlet.rejected.put(
             0,
             encode_rejected(
@@ -201,11 +224,12 @@ class SourcePartition(IntakePartition):
                 detail=detail,
                 at_ms=int(time.time() * 1000),
                 payload=record.value if self.outlet.keep_payload else None,
+                event=event,
+                withheld=withheld,
             ),
             delivery,
-            rejected_key(topic, partition, record.offset),
+            rejected_key(topic, partition, record.offset, event),
         )
-        self.outlet.metrics.rejected_total.labels(self._source.name, reason).inc()
 
 
 class StatusPartition(IntakePartition):
@@ -253,7 +277,7 @@ class IntakeRole(Role):
         *,
         outlet: RoutedOutlet,
         source_ids: Callable[[str, int], SourceId],
-        decoders: Mapping[str, Decoder],
+        inputs: Mapping[str, Input],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         topics = [*sources, *([status_topic] if status_topic else [])]
@@ -261,7 +285,10 @@ class IntakeRole(Role):
         self._sources = sources
         self._outlet = outlet
         self._source_ids = source_ids
-        self._decoders = decoders
+        self._decoders = {
+            topic: read.decoder(SecretsSeen(sources[topic].name, outlet.metrics))
+            for topic, read in inputs.items()
+        }
 
     def new_partition(self, tp: Partition, position: int) -> IntakePartition:
         """Return the reader of a newly assigned partition."""

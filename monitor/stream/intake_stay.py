@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from monitor.core.events import SourceId
-from monitor.intake.formats import find_format
+from monitor.intake.inputs import Input
 from monitor.intake.keys import load_keys
 from monitor.stream.chunks import RoleApp
 from monitor.stream.intake import IntakeRole
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaProducer
 
-    from monitor.intake.formats import Decoder
     from monitor.observe.metrics import Metrics
     from monitor.settings import KafkaSettings, Settings, SourceSettings
     from monitor.stream.rules import RulesFollower
@@ -76,7 +75,7 @@ class IntakeStay:
                 status,
                 outlet=outlet,
                 source_ids=partial(_source_id, cluster, ids),
-                decoders={source.topic: _decoder(source) for source in sources},
+                inputs={source.topic: Input.of(source, settings.formats) for source in sources},
                 on_fatal=self._on_fatal,
             )
             # Known before it joins: what is half up must be dropped too.
@@ -120,12 +119,6 @@ class IntakeStay:
 
 def _source_id(cluster: str, ids: Mapping[str, str], topic: str, partition: int) -> SourceId:
     return SourceId(cluster, ids[topic], topic, partition)
-
-
-def _decoder(source: SourceSettings) -> Decoder:
-    found = find_format(source.format, f"sources.{source.name}.format")
-    trusted = found.ids_are_gateways or source.event_ids == "gateway"
-    return found.decoder(source.realm, trust_ids=trusted)
 
 
 def _by_cluster(settings: Settings) -> list[tuple[KafkaSettings, list[SourceSettings]]]:

@@ -12,14 +12,15 @@ from monitor.errors import RejectedRecordError
 from monitor.intake.event import Event, PartlyRead
 from monitor.intake.formats.json import parse, parse_text
 from monitor.intake.formats.paths import Path
-from monitor.intake.formats.reading import NOTHING_AROUND, around_reader, compile_reader, holds
+from monitor.intake.formats.reading import NOTHING_AROUND, compile_reader
+from monitor.intake.formats.ways import around_reader, holds
 from monitor.intake.values import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from monitor.intake.formats.reading import Around
     from monitor.intake.formats.specification import EnvelopeSpec, FormatSpec
+    from monitor.intake.formats.ways import Around
     from monitor.intake.routes import Matcher
 
 Headers = "Sequence[tuple[str, bytes]]"
@@ -172,9 +173,7 @@ class DeclaredFormat(_Declared):
 
             def listed(doc: Any, headers: Sequence[tuple[str, bytes]], around: Around) -> Sequence[Event]:
                 if doc.__class__ is not dict:
-                    raise RejectedRecordError(
-                        "wrong_type", f"record: expected an object, got {kind_of(doc)}"
-                    )
+                    raise RejectedRecordError("wrong_type", f"record: expected an object, got {kind_of(doc)}")
                 return _batch(read, place.values(doc), headers, around)
 
             return listed

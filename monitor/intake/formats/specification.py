@@ -182,8 +182,8 @@ class FormatSpec(_Part):
         wrong = _condition_faults(self.only_when, "only_when")
         if isinstance(self.authenticated, dict):
             wrong += _condition_faults(self.authenticated, "authenticated")
-            if not self.authenticated:
-                wrong.append("authenticated: expected always, never, or at least one condition")
+        if not self.authenticated:
+            wrong.append("authenticated: expected always, never, or at least one condition")
         if self.fields.time is None:
             wrong.append("fields.time: is required")
         elif not all(one.as_ for one in self.fields.time):
@@ -191,15 +191,10 @@ class FormatSpec(_Part):
         for name in Fields.model_fields:
             for one in getattr(self.fields, name) or ():
                 wrong += _misplaced(name, one)
-        for place in self.secrets:
-            if place != WHOLE:
-                wrong += _path_faults(place, "secrets")
+        for place in self.secrets.keys() - {WHOLE}:
+            wrong += _path_faults(place, "secrets")
         if self.secrets and not self.secrets_remedy:
             wrong.append("secrets_remedy: say how the gateway is kept from logging them")
-        kinds = {kind.value for kind in PrincipalKind}
-        for one in self.fields.principal_kind or ():
-            if one.constant is not None and one.constant not in kinds:
-                wrong.append(f"fields.principal_kind: expected one of {', '.join(sorted(kinds))}")
         if wrong:
             raise ValueError("; ".join(dict.fromkeys(wrong)))
         return self
@@ -239,6 +234,9 @@ def _misplaced(name: str, one: ValueSpec) -> list[str]:
         wrong.append(f"fields.{name}: only a time is written as something")
     if (one.split or one.tenant_before or one.patient) and name != "patients":
         wrong.append(f"fields.{name}: only patients are split, or have a tenant each")
+    kinds = {kind.value for kind in PrincipalKind}
+    if name == "principal_kind" and one.constant is not None and one.constant not in kinds:
+        wrong.append(f"fields.principal_kind: expected one of {', '.join(sorted(kinds))}")
     if (one.hash or one.hash_unless) and name != "principal":
         wrong.append(f"fields.{name}: only a principal is hashed")
     return wrong

@@ -130,37 +130,28 @@ def _find(node: _Node, segments: list[str], at: int, folded: list[str]) -> _Leaf
 
 
 def _read(leaf: _Leaf, segments: list[str], query: str) -> Match:
-    patients: dict[tuple[str, str | None], None] = {}
-    raw_patients: list[str] = []
-    tenant = record = None
+    found: dict[str, list[str]] = {"patient": [], "tenant": [], "object": []}
     for at, kind in leaf.captures:
-        if kind == "patient":
-            raw_patients.append(segments[at])
-        elif kind == "tenant":
-            tenant = clean(segments[at])
-        else:
-            record = segments[at]
+        found[kind].append(segments[at])
     if query and leaf.parameters:
-        separator = leaf.template.separator
-        for part in query.split("&"):
-            name, _, value = part.partition("=")
-            ways = leaf.parameters.get(unquote_plus(name) if "%" in name or "+" in name else name)
-            if not ways or not value:
-                continue
-            value = unquote_plus(value) if "%" in value or "+" in value else value
-            for one in value.split(separator) if separator else (value,):
-                kind, found = _named(ways, one)
-                if not found:
-                    continue
-                if kind == "patient":
-                    raw_patients.append(found)
-                elif kind == "tenant":
-                    tenant = tenant or clean(found)
-                else:
-                    record = record or found
-    for patient in raw_patients[:MAX_PATIENTS]:
-        patients[patient, tenant] = None
+        _read_query(leaf, query, found)
+    tenant = clean(found["tenant"][0]) if found["tenant"] else None
+    patients = dict.fromkeys([(patient, tenant) for patient in found["patient"][:MAX_PATIENTS]])
+    record = found["object"][0] if found["object"] else None
     return Match(leaf.plain.route, leaf.plain.category, tuple(patients), tenant, record)
+
+
+def _read_query(leaf: _Leaf, query: str, found: dict[str, list[str]]) -> None:
+    separator = leaf.template.separator
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        ways = leaf.parameters.get(unquote_plus(name) if "%" in name or "+" in name else name)
+        if ways and value:
+            text = unquote_plus(value) if "%" in value or "+" in value else value
+            for one in text.split(separator) if separator else (text,):
+                kind, named = _named(ways, one)
+                if named:
+                    found[kind].append(named)
 
 
 def _named(ways: list[Parameter], value: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,7 +21,6 @@ from monitor.intake.documents import read_document
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from monitor.intake.documents import Document, Place
 
 #: A path that begins so names a file of routes that comes with the monitor.
 PACK_PREFIX: Final = "pack:"
@@ -105,28 +104,21 @@ def read_routes(paths: Sequence[Path | str]) -> tuple[Template, ...]:
     return tuple(templates)
 
 
-def _read(
-    path: Path | str, prefix: str, faults: list[Fault], above: tuple[str, ...]
-) -> Iterator[Template]:
+def _read(path: Path | str, prefix: str, faults: list[Fault], above: tuple[str, ...]) -> Iterator[Template]:
     label = str(path)
-    if label.startswith(PACK_PREFIX):
-        path = _PACKS / f"{label.removeprefix(PACK_PREFIX)}.yaml"
-        if path.parent != _PACKS or not path.is_file():
-            packs = ", ".join(f"{PACK_PREFIX}{pack.stem}" for pack in sorted(_PACKS.glob("*.yaml")))
-            faults.append(Fault(label, "no such pack of routes", f"there is: {packs}"))
-            return
-    path = Path(path)
-    if str(path) in above:
-        faults.append(Fault(label, "includes itself"))
-        return
     try:
+        path = _found(path)
         document = read_document(path, label if label.startswith(PACK_PREFIX) else None)
-        file = _File.model_validate(document.content)
     except ConfigurationError as error:
         faults += error.faults
         return
+    try:
+        file = _File.model_validate(document.content)
     except ValidationError as error:
         faults += document.faults_of(error)
+        return
+    if str(path) in above:
+        faults.append(Fault(label, "includes itself"))
         return
     prefix += file.prefix
     for included in file.include:
@@ -135,12 +127,25 @@ def _read(
     if not file.routes and not file.include:
         faults.append(document.fault((), "holds no routes"))
     for number, route in enumerate(file.routes):
+        where = document.fault(("routes", number, "template"), "").where
         for values in _expansions(route):
             try:
-                yield _template(file, route, values, prefix, document, ("routes", number))
+                yield _template(file, route, values, prefix, where.removesuffix(": "))
             except ValueError as error:
-                faults.append(document.fault(("routes", number, "template"), str(error)))
+                faults.append(Fault(where, str(error)))
                 break
+
+
+def _found(path: Path | str) -> Path:
+    """Return the file of a path or of a pack; raises ConfigurationError where there is no such pack."""
+    label = str(path)
+    if not label.startswith(PACK_PREFIX):
+        return Path(path)
+    pack = _PACKS / f"{label.removeprefix(PACK_PREFIX)}.yaml"
+    if pack.parent != _PACKS or not pack.is_file():
+        packs = ", ".join(f"{PACK_PREFIX}{one.stem}" for one in sorted(_PACKS.glob("*.yaml")))
+        raise ConfigurationError(_TITLE, [Fault(label, "no such pack of routes", f"there is: {packs}")])
+    return pack
 
 
 def _expansions(route: _Route) -> Iterator[dict[str, str]]:
@@ -149,45 +154,20 @@ def _expansions(route: _Route) -> Iterator[dict[str, str]]:
         yield dict(zip(names, values, strict=True))
 
 
-def _template(
-    file: _File, route: _Route, values: dict[str, str], prefix: str, document: Document, place: Place
-) -> Template:
-    unknown = [name for name in _each.findall(route.template) if name not in values]
-    if unknown:
-        raise ValueError(f"<{unknown[0]}> is not a name of each")
-
+def _template(file: _File, route: _Route, values: dict[str, str], prefix: str, where: str) -> Template:
     def filled(text: str) -> str:
         return _each.sub(lambda found: values.get(found[1], found[0]), text)
 
+    unknown = [name for name in _each.findall(route.template) if name not in values]
+    if unknown:
+        raise ValueError(f"<{unknown[0]}> is not a name of each")
     path, _, query = filled(route.template).partition("?")
     if not path.startswith("/"):
         raise ValueError("a template begins with a slash")
     path = (prefix + path).rstrip("/") or "/"
-    segments: list[str | None] = []
-    captures: list[tuple[int, str]] = []
-    rest = False
-    for text in path.split("/")[1:] if path != "/" else ():
-        if rest:
-            raise ValueError("nothing can follow {…*}")
-        found = _placeholder.match(text)
-        if found is None:
-            if "{" in text or "}" in text or not text:
-                raise ValueError(f"{text!r}: a segment is a text or one {{placeholder}}, not empty")
-            segments.append(text.lower() if file.ignore_case else text)
-            continue
-        if found[2]:
-            if found[1] in READ:
-                raise ValueError(f"{text}: several segments are no {found[1]}")
-            rest = True
-            continue
-        if found[1] in READ:
-            captures.append((len(segments), found[1]))
-        segments.append(None)
-    if len(segments) > MAX_SEGMENTS:
-        raise ValueError(f"more than {MAX_SEGMENTS} segments")
-    twice = {kind for _, kind in captures if [other for _, other in captures].count(kind) > 1}
-    if twice & {"tenant", "object"}:
-        raise ValueError(f"{{{min(twice)}}} stands twice")
+    segments, captures, rest = _segments(path)
+    if file.ignore_case:
+        segments = [None if text is None else text.lower() for text in segments]
     return Template(
         filled(route.name) if route.name else path,
         route.category,
@@ -197,8 +177,37 @@ def _template(
         tuple(_parameters(query)),
         file.separator,
         file.ignore_case,
-        document.fault(place, "").where,
+        where,
     )
+
+
+def _segments(path: str) -> tuple[list[str | None], list[tuple[int, str]], bool]:
+    """Return the segments of a path, what is read where, and whether more may follow."""
+    segments: list[str | None] = []
+    captures: list[tuple[int, str]] = []
+    texts = path.split("/")[1:] if path != "/" else []
+    for number, text in enumerate(texts, 1):
+        found = _placeholder.match(text)
+        if found is None:
+            if "{" in text or "}" in text or not text:
+                raise ValueError(f"{text!r}: a segment is a text or one {{placeholder}}, not empty")
+            segments.append(text)
+        elif found[2]:
+            if number < len(texts) or found[1] in READ:
+                raise ValueError(
+                    f"{text}: stands at the end, and several segments are no {' or '.join(READ)}"
+                )
+            return segments, captures, True
+        else:
+            if found[1] in READ:
+                captures.append((len(segments), found[1]))
+            segments.append(None)
+    if len(segments) > MAX_SEGMENTS:
+        raise ValueError(f"more than {MAX_SEGMENTS} segments")
+    read = [kind for _, kind in captures]
+    if read.count("tenant") > 1 or read.count("object") > 1:
+        raise ValueError("{tenant} and {object} can stand once each")
+    return segments, captures, False
 
 
 def _parameters(query: str) -> Iterator[Parameter]:

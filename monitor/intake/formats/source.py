@@ -1,0 +1,252 @@
+"""Builds the source of a reader: plain paths become straight Python, all else calls.
+
+Nothing of a format's file is ever source itself: texts of it enter as constants.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from monitor.core.events import PrincipalKind
+from monitor.errors import RejectedRecordError
+from monitor.intake.event import MAX_TEXT, Event, clean
+from monitor.intake.formats.paths import parse_path
+from monitor.intake.formats.specification import Presence
+from monitor.intake.formats.ways import as_text, holds, parsed, value_of, written
+from monitor.intake.values import kind_of, quick_count, quick_rfc3339, quick_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from monitor.intake.formats.paths import Path
+    from monitor.intake.formats.specification import Condition, FormatSpec, ValueSpec
+
+_KINDS: Final = frozenset(kind.value for kind in PrincipalKind)
+_realm = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z").match
+
+
+class Source:
+    """The source of a reader as it grows."""
+
+    def __init__(self, spec: FormatSpec, note_secret: Callable[[str], None]) -> None:
+        self._spec = spec
+        self._note_secret = note_secret
+        self._lines: list[str] = []
+        self._constants: dict[str, Any] = {"NULLS": frozenset(("", *spec.nulls))}
+        self._nodes: dict[tuple[str, ...], str] = {}
+
+    def put(self, line: str) -> None:
+        """Add a line to the function."""
+        self._lines.append(line)
+
+    def constant(self, value: Any) -> str:
+        """Return the name by which the source refers to a value."""
+        name = f"c{len(self._constants)}"
+        self._constants[name] = value
+        return name
+
+    def node(self, keys: tuple[str, ...]) -> str:
+        """Return the name of the `get` of the object at some keys; `nothing` where there is none."""
+        if keys not in self._nodes:
+            outer = self.node(keys[:-1]) if keys else ""
+            name = f"n{len(self._nodes)}"
+            if keys:
+                self.put(f"{name} = {outer}({self.constant(keys[-1])})")
+                self.put(f"{name} = {name}.get if {name}.__class__ is dict else nothing")
+            else:
+                self.put(f"{name} = doc.get")
+            self._nodes[keys] = name
+        return self._nodes[keys]
+
+    def condition(self, condition: Condition) -> str:
+        """Return the source of what is true where a condition holds."""
+        parts = []
+        for place, wanted in condition.items():
+            keys = parse_path(place).keys
+            if keys is None:
+                parts.append(f"{self.constant(holds({place: wanted}))}(doc)")
+                continue
+            value = f"{self.node(keys[:-1])}({self.constant(keys[-1])})"
+            if isinstance(wanted, Presence) and wanted.present is not None:
+                parts.append(f"({value} {'not in' if wanted.present else 'in'} ABSENT)")
+            elif isinstance(wanted, Presence):
+                parts.append(f"not is_one({value}, {self.constant(frozenset(wanted.not_ or ()))})")
+            else:
+                parts.append(f"is_one({value}, {self.constant(frozenset(wanted))})")
+        return " and ".join(parts)
+
+    def value(self, field: str, quick: str, parser_of: Callable[[ValueSpec], Callable[[Any], Any]]) -> None:
+        """Set `v` to the parsed value of a field, or None.
+
+        `quick` is a function that returns None for what needs the slow parser, or is wrong.
+        """
+
+        def parse(one: ValueSpec) -> list[str]:
+            slow = self.constant(parser_of(one))
+            return [
+                "if v.__class__ is str and v in NULLS: v = None",
+                "elif v is not None:",
+                f"    w = {quick}(v)" if quick and not (one.map or one.as_[1:]) else "    w = None",
+                f"    v = w if w is not None else parsed({slow}, v, {field!r})",
+            ]
+
+        self._each(field, parse, getattr(self._spec.fields, field) or ())
+
+    def text(self, field: str, alternatives: Sequence[ValueSpec] | None = None) -> None:
+        """Set `v` to the text of a field, or None."""
+        parse = [
+            "if v.__class__ is str:",
+            "    if v in NULLS: v = None",
+            f"elif v is not None: v = text(v, {field!r})",
+        ]
+        if alternatives is None:
+            alternatives = getattr(self._spec.fields, field) or ()
+        self._each(field, lambda _: parse, alternatives)
+
+    def _each(
+        self, field: str, parse: Callable[[ValueSpec], list[str]], alternatives: Sequence[ValueSpec]
+    ) -> None:
+        if not alternatives:
+            self.put("v = None")
+        found = [(one, self._way(one, field)) for one in alternatives]
+        for number, (one, (lines, needs_more)) in enumerate(found):
+            if number:
+                self.put("if v is None:")
+            indent = "    " if number else ""
+            for line in lines:
+                self.put(indent + line)
+            if needs_more:
+                for line in parse(one):
+                    self.put(indent + line)
+
+    def _way(self, one: ValueSpec, field: str) -> tuple[list[str], bool]:
+        """Return the source that sets `v` in one way, and whether it needs to be parsed.
+
+        Nodes that it uses are written before, outside of any branch.
+        """
+        if one.constant is not None:
+            value = self.constant(one.constant)
+            return [
+                f"v = {value} if {self.condition(one.when)} else None" if one.when else f"v = {value}"
+            ], True
+        if one.path is None:
+            return [f"v = {self.constant(self._function(one, field))}(doc, headers)"], True
+        get = self._get(one.path)
+        if one.is_plain:
+            return [f"v = {get}"], True
+        if one.is_first:
+            return [f"v = {get}", "v = v[0] if v.__class__ is list and v else None"], True
+        # A function costs more than a look whether there is anything for it.
+        return [
+            f"v = {get}",
+            f"if v is not None: v = {self.constant(self._function(one, field))}(doc, headers)",
+        ], True
+
+    def _function(self, one: ValueSpec, field: str) -> Callable[[Any, Any], Any]:
+        return value_of(one, field, self._constants["NULLS"], self._note_secret)
+
+    def there(self, one: ValueSpec) -> str:
+        """Return the source of what is true where a way may lead to something; nothing where it is dear."""
+        return "" if one.path is None else f" and {self._get(one.path)} is not None"
+
+    def _get(self, path: Path) -> str:
+        """Return the source of what stands at the keys that a path begins with."""
+        keys = path.first_keys
+        return f"{self.node(keys[:-1])}({self.constant(keys[-1])})"
+
+    def missing(self, field: str) -> str:
+        """Return the source that makes the error of a field that is not there."""
+        places = [one.path.text for one in getattr(self._spec.fields, field) or () if one.path is not None]
+        detail = f"{field}: required" + (f", at {' or '.join(places)}" if places else "")
+        return f"refused('missing', {detail!r})"
+
+    def build(self, names: dict[str, Any]) -> Any:
+        """Return the function."""
+        body = "\n".join("    " + line for line in self._lines)
+        space: dict[str, Any] = {
+            "Event": Event,
+            "MAX_TEXT": MAX_TEXT,
+            "checked_kind": _checked_kind,
+            "checked_principal": _checked_principal,
+            "checked_realm": _checked_realm,
+            "clean": clean,
+            "refused": RejectedRecordError,
+            "is_one": _is_one,
+            "ABSENT": (None, ""),
+            "quick_count": quick_count,
+            "quick_rfc3339": quick_rfc3339,
+            "quick_status": quick_status,
+            "not_an_object": _not_an_object,
+            "nothing": _nothing,
+            "owned": owned,
+            "parsed": parsed,
+            "text": as_text,
+            "with_key_values": _with_key_values,
+            **names,
+            **self._constants,
+        }
+        exec(compile(f"def read(doc, headers, around):\n{body}\n", "<format>", "exec"), space)  # noqa: S102
+        return space["read"]
+
+
+def _is_one(value: Any, wanted: frozenset[str]) -> bool:
+    return (value if value.__class__ is str else None if value is None else written(value)) in wanted
+
+
+def _with_key_values(doc: dict[str, Any], place: str) -> dict[str, Any]:
+    """Return a document with OTLP's list of attributes as an object, values without their types."""
+    listed = doc.get(place)
+    if listed.__class__ is not list:
+        return doc
+    flat: dict[str, Any] = {}
+    for entry in listed:
+        if entry.__class__ is dict and entry.get("key").__class__ is str:
+            flat[entry["key"]] = _any_value(entry.get("value"))
+    return {**doc, place: flat}
+
+
+def _any_value(value: Any) -> Any:
+    if value.__class__ is not dict:
+        return value
+    for kind, inner in value.items():
+        if kind == "arrayValue":
+            values = inner.get("values") if inner.__class__ is dict else None
+            return [_any_value(item) for item in values] if values.__class__ is list else None
+        if kind in ("stringValue", "intValue", "boolValue", "doubleValue"):
+            return inner
+    return None
+
+
+def _checked_principal(_: str) -> str:
+    raise RejectedRecordError("bad_value", f"principal: expected 1 to {MAX_TEXT} printable characters")
+
+
+def _checked_realm(value: str) -> str:
+    if _realm(value):
+        return value
+    raise RejectedRecordError(
+        "bad_value", "realm: expected 1 to 64 letters, digits, dots, dashes or underscores"
+    )
+
+
+def _checked_kind(value: str) -> str:
+    if value in _KINDS:
+        return value
+    raise RejectedRecordError("bad_value", f"principal_kind: expected one of {', '.join(sorted(_KINDS))}")
+
+
+def owned(
+    patients: tuple[tuple[str, str | None], ...], tenant: str | None
+) -> tuple[tuple[str, str | None], ...]:
+    """Return patients that a path names, with the event's tenant where the path names none."""
+    if tenant is None or not patients:
+        return patients
+    return tuple([(patient, own or tenant) for patient, own in patients])
+
+
+def _not_an_object(doc: Any) -> RejectedRecordError:
+    return RejectedRecordError("wrong_type", f"record: expected an object, got {kind_of(doc)}")
+
+
+_nothing: Final[Any] = dict[str, Any]().get
