@@ -32,7 +32,8 @@ class Log:
     def __init__(self) -> None:
         self.records: dict[int, list[RowsRecord]] = {}
 
-    def put(self, partition: int, value: bytes, _delivery: Delivery) -> None:
+    def put(self, partition: int, value: bytes, _delivery: Delivery, *, headers: object = ()) -> None:
+        del headers
         record = routed.decode(value, "routed")
         assert isinstance(record, RowsRecord)
         self.records.setdefault(partition, []).append(record)
