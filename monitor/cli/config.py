@@ -31,6 +31,7 @@ def check(config: Path | None) -> None:
     """
     from monitor.intake.inputs import check_inputs
     from monitor.intake.keys import load_keys
+    from monitor.response.opening import opener_of
     from monitor.response.operators.people import PeopleFiles
     from monitor.settings import load_settings
     from monitor.stream.rules import read_configured_rules
@@ -38,6 +39,7 @@ def check(config: Path | None) -> None:
     settings = load_settings(config)
     load_keys(settings.privacy.key_file)
     check_inputs(settings)
+    opener_of(settings)
     rules = read_configured_rules(settings)
     people = PeopleFiles.of(settings.operator)
     if people is not None:

@@ -29,13 +29,14 @@ from monitor.core.findings import Place, finding, observation
 from monitor.core.incident import REFUSALS, Incident
 from monitor.core.outcomes import Failure, Outcomes
 from monitor.core.plan import Plan
+from monitor.core.renaming import rename
 from monitor.core.resting import RestingSubject
 from monitor.core.subject import Subject
 from monitor.core.subjects import Subjects
 from monitor.errors import InvariantError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from monitor.core.conditions import CompilePattern
     from monitor.core.events import Row, RowsRecord, RulesRecord
@@ -75,6 +76,8 @@ class Detector:
         self.subjects = Subjects(unpack)
         #: Subjects with events that wait to be counted, and how many such events there were.
         self._waiting: list[Subject] = []
+        #: The pseudonym key of the last rows that bore the pseudonyms of another one too.
+        self._phase = ""
         self._rules_stamp = -1
         self._offset = -1
         self._outcomes = Outcomes()
@@ -172,7 +175,9 @@ class Detector:
 
     # Rows
 
-    def apply(self, record: RowsRecord, offset: int, append_ms: int) -> None:
+    def apply(  # noqa: C901 - the hot path, in one piece
+        self, record: RowsRecord, offset: int, append_ms: int
+    ) -> None:
         """Judge the rows of the routed record at `offset`.
 
         A row whose judging fails is reported in the outcomes and changes nothing; the others count.
@@ -187,6 +192,9 @@ class Detector:
             counters["replay_skipped"] += len(record.rows)
             return
         place = Place(record.source, self._partition, offset, append_ms)
+        former = record.former
+        if former:
+            self._enter_phase(former)
         applied = duplicates = 0
         for row in record.rows:
             try:
@@ -196,6 +204,8 @@ class Detector:
                 if row[KIND] != _EVENT:
                     self._status(row, place)
                 else:
+                    if former:
+                        rename(self.subjects, row, former, place)
                     self._event(row, place)
                 applied += 1
             except InvariantError:
@@ -213,6 +223,13 @@ class Detector:
         """Return what happened since the last call."""
         outcomes, self._outcomes = self._outcomes, Outcomes()
         return outcomes
+
+    def _enter_phase(self, former: Mapping[str, Sequence[str]]) -> None:
+        """Count what waits where another key begins to give the pseudonyms: those rows bear the one before."""
+        phase = next(iter(former)).partition(":")[0]
+        if phase != self._phase:
+            self._settle_all()
+            self._phase = phase
 
     def _event(self, row: Row, place: Place) -> None:
         key = row[AXIS], row[SUBJECT]

@@ -6,7 +6,7 @@ positions are named here once. Behind intake a patient is a pseudonym, a path is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Any, Final
@@ -95,6 +95,9 @@ FIELDS: Final[dict[str, type]] = {
 }
 MULTI_VALUED: Final = frozenset({"patient", "tenant"})
 
+#: Fields whose values intake replaces by pseudonyms of a key that rotates.
+PSEUDONYMS: Final = frozenset({"patient", "object", "client_ip"})
+
 #: Where a single-valued field stands in an event row. `principal` as a *subject* is
 #: `credential_subject(realm, principal)`; the column holds the bare id.
 COLUMN: Final[dict[str, int]] = {
@@ -137,7 +140,8 @@ class RowsRecord:
 
     It covers the source offsets `first` to `last`, both inclusive, for the partition it was sent
     to. `resume` marks the first record that a sender sends there: everything below `first` was
-    acknowledged before it was committed. Rows are in order of their source offset.
+    acknowledged before it was committed. Rows are in order of their source offset. While a pseudonym key
+    gives way to another, `former` says what the pseudonyms in the rows are called by other keys.
     """
 
     source: SourceId
@@ -145,6 +149,7 @@ class RowsRecord:
     last: int
     resume: bool
     rows: Sequence[Row]
+    former: Mapping[str, Sequence[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,13 @@ class PatientHistory:
         if len(tenants) > 2 * REMEMBERED_PATIENTS:
             self._forget()
 
+    def rename(self, patient: int, to: int) -> bool:
+        """Call a patient by another number from now on; return whether it was here."""
+        tenants = self._tenants
+        if patient in tenants:
+            tenants.setdefault(to, tenants.pop(patient))
+        return self._window.rename(patient, to)
+
     @property
     def last_ms(self) -> int:
         """The latest time of an event that was remembered."""

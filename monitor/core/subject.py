@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from monitor.core.incident import Incident, PatientHistory
-from monitor.core.windows import NEVER, restore_window
+from monitor.core.values import pseudonym_number
+from monitor.core.windows import NEVER, ValueCountWindow, restore_window
 from monitor.errors import InvariantError
 
 if TYPE_CHECKING:
@@ -120,6 +121,22 @@ class Subject:
         """Return a new, empty series in the place of `key`."""
         series = self.series[key] = Series(counter.born, counter.new_window(key[2]), counter.least)
         return series
+
+    def rename(self, pseudonym: str, to: str) -> bool:
+        """Call a pseudonym by another key's from now on, in windows and groups; return whether it was here."""
+        number, new = pseudonym_number(pseudonym), pseudonym_number(to)
+        found = self.history is not None and self.history.rename(number, new)
+        grouped = []
+        for key, series in self.series.items():
+            if series.window.__class__ is ValueCountWindow and series.window.rename(number, new):
+                found = True
+            if pseudonym in key[1]:
+                grouped.append(key)
+        for key in grouped:
+            window_key, group, timespan_ms = key
+            renamed = tuple(to if value == pseudonym else value for value in group)
+            self.series.setdefault((window_key, renamed, timespan_ms), self.series.pop(key))
+        return found or bool(grouped)
 
     def reopen(self) -> None:
         """Open every latch."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from monitor.core.resting import RestingSubject
 from monitor.core.subject import Subject
+from monitor.core.windows import NEVER
 from monitor.errors import InvariantError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Subjects:
         self.held: dict[SubjectKey, Subject | RestingSubject] = {}
         self._unpack = unpack
         self._dirty: list[Subject] = []
+        self._moved: list[SubjectKey] = []
         self._round: Iterator[SubjectKey] = iter(())
 
     def __len__(self) -> int:
@@ -112,6 +114,23 @@ class Subjects:
         else:
             subject = Subject.restore(axis, name, stamp, plain)
         self.held[axis, name] = subject
+
+    def move(self, key: SubjectKey, to: SubjectKey) -> None:
+        """Call a subject by another name from now on; raises InvariantError where it cannot be read."""
+        subject = self.awake(key, self.held[key])
+        del self.held[key]
+        replaced = self.held.get(to)
+        if isinstance(replaced, Subject):
+            replaced.dirty = False
+        subject.name = to[1]
+        self.held[to] = subject
+        self.touch(subject, NEVER, 0)
+        self._moved.append(key)
+
+    def take_moved(self) -> list[SubjectKey]:
+        """Return the names that subjects gave up since the last call, and that nothing has now."""
+        moved, self._moved = self._moved, []
+        return [key for key in dict.fromkeys(moved) if key not in self.held]
 
     def next_of_round(self, limit: int) -> Iterator[tuple[SubjectKey, Subject | RestingSubject]]:
         """Yield up to `limit` subjects; successive calls go round all of them."""

@@ -74,6 +74,25 @@ class ValueCountWindow(TimeWindow):
             self._compact()
         return len(entries)
 
+    def rename(self, value: int, to: int) -> bool:
+        """Call a value by another number from now on; where both are here they become one, of the later time.
+
+        Return whether it was here.
+        """
+        before = self._latest.pop(value, None)
+        if before is None:
+            return False
+        other = self._latest.get(to)
+        if other is not None and other >= before:
+            self._remove(value, before)
+            return True
+        if other is not None:
+            self._remove(to, other)
+        owners = self._values
+        owners[owners.index(value, bisect_left(self._times, before, self._start))] = to
+        self._latest[to] = before
+        return True
+
     def _remove(self, value: int, time_ms: int) -> None:
         """Take a value out of the order, where it comes again later."""
         times, owners = self._times, self._values

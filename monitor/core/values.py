@@ -10,13 +10,14 @@ import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from monitor.core.events import PSEUDONYMS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: Numbers of fields that are numbers themselves lie below.
 LIMIT: Final = 1 << 64
-#: Fields that intake fills with pseudonyms: ``key id:`` and 24 hexadecimal digits.
-_PSEUDONYMS: Final = frozenset({"patient", "object", "client_ip"})
+#: A pseudonym is ``key id:`` and as many hexadecimal digits.
 _DIGITS: Final = 24
 _NUMBER_DIGITS: Final = 16
 _CACHED: Final = 65_536
@@ -41,7 +42,7 @@ def pseudonym_number(text: str) -> int:
 
 def numbering(field: str) -> Callable[[Any], int | None]:
     """Return what gives the number of a field's value, or None where there is none to count."""
-    of_text = pseudonym_number if field in _PSEUDONYMS else text_number
+    of_text = pseudonym_number if field in PSEUDONYMS else text_number
 
     def number(value: Any) -> int | None:
         if value.__class__ is str:

@@ -2,7 +2,7 @@
 
 The routing key decides which partition a subject lives in, and what a person's credential is called. It
 never rotates: a subject that moved would leave its windows and its incident behind. Pseudonym keys do,
-each from a time on (docs/adr/0011-key-epochs.md). `key_files` makes and changes these files.
+each from a time on (docs/adr/0012-key-epochs.md). `key_files` makes and changes these files.
 """
 
 from __future__ import annotations

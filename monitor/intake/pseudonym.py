@@ -1,7 +1,7 @@
 """Keyed pseudonyms: equal ids give equal pseudonyms, and without the key none can be traced back.
 
 Around the time at which a new key begins, rows also say what their pseudonyms are called by the other
-key, so that detect counts nobody twice (docs/adr/0011-key-epochs.md).
+key, so that detect counts nobody twice (docs/adr/0012-key-epochs.md).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Phase(NamedTuple):
     until_ms: int | None
 
 
-def phase_at(epochs: tuple[Epoch, ...], now_ms: int, overlap_ms: int) -> Phase:
+def phase_at(epochs: tuple[Epoch, ...], now_ms: int, overlap_ms: int, *, ahead_ms: int = AHEAD_MS) -> Phase:
     """Return the phase at a time; `overlap_ms` is how long after its end an epoch may still be in a window.
 
     `epochs` are in the order in which they begin. Before the first begins, it counts all the same.
@@ -52,10 +52,10 @@ def phase_at(epochs: tuple[Epoch, ...], now_ms: int, overlap_ms: int) -> Phase:
     current = begun[-1]
     others = [epoch for epoch, following in pairwise(begun) if now_ms < following.begins_ms + overlap_ms]
     coming = epochs[len(begun) :]
-    others += [epoch for epoch in coming if epoch.begins_ms - AHEAD_MS <= now_ms]
+    others += [epoch for epoch in coming if epoch.begins_ms - ahead_ms <= now_ms]
     changes = [
         *(epoch.begins_ms for epoch in coming),
-        *(epoch.begins_ms - AHEAD_MS for epoch in coming),
+        *(epoch.begins_ms - ahead_ms for epoch in coming),
         *(following.begins_ms + overlap_ms for following in begun[1:]),
     ]
     return Phase(current, tuple(others), min((at for at in changes if at > now_ms), default=None))

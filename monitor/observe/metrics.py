@@ -98,6 +98,20 @@ class Metrics(Catalogue):
         self.routed_records_total = self._counter(
             "routed_records_total", "Kafka records that intake sent to the routed topic."
         )
+        self.pseudonym_key_begin_timestamp_seconds = self._gauge(
+            "pseudonym_key_begin_timestamp_seconds",
+            "From when on intake counts by a pseudonym key of its file, in seconds since the epoch; workers"
+            " must agree.",
+            "epoch",
+        )
+        self.pseudonym_key_active = self._gauge(
+            "pseudonym_key_active", "1 for the pseudonym key that intake counts by, else 0.", "epoch"
+        )
+        self.key_overlap_end_timestamp_seconds = self._gauge(
+            "key_overlap_end_timestamp_seconds",
+            "Until when rows bear the pseudonyms of an older key too, in seconds since the epoch; 0 where no"
+            " key rotates.",
+        )
         self.source_watermark_timestamp_seconds = self._gauge(
             "source_watermark_timestamp_seconds",
             "Time of the newest event read from a source, in seconds since the epoch; 0 with none yet.",

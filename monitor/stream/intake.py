@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from monitor.core.events import Row, SourceId
     from monitor.intake.formats import Decoder
     from monitor.intake.inputs import Input
+    from monitor.intake.rows import EventRouter, Former
     from monitor.settings import SourceSettings
     from monitor.stream.chunks import Partition, RoleApp
     from monitor.stream.outlet import RoutedOutlet
@@ -59,9 +60,14 @@ class IntakePartition(OpenPartition):
         #: Work not acknowledged yet, oldest first: (position after it, its records).
         self._under_way: deque[tuple[int, Delivery]] = deque()
         self._acknowledged = position
+        #: While pseudonym keys rotate: what the pseudonyms of the chunk at hand are called by others.
+        self.former: Former | None = None
 
     async def open(self) -> None:
         """Nothing to read: intake keeps no state."""
+
+    def begin(self) -> None:
+        """Note by what the next records are routed; they are routed alike."""
 
     @abstractmethod
     def rows(
@@ -73,6 +79,7 @@ class IntakePartition(OpenPartition):
         """Decode, route and send records; what is sent is acknowledged later."""
         delivery = Delivery()
         targets: dict[int, list[Row]] = {}
+        self.begin()
         for at in range(0, len(records), SLICE_RECORDS):
             self.rows(records[at : at + SLICE_RECORDS], targets, delivery)
             reached("intake.decoded")
@@ -94,21 +101,21 @@ class IntakePartition(OpenPartition):
 
     def _send(self, partition: int, rows: list[Row], last: int, delivery: Delivery, headers: Headers) -> None:
         """Send rows as few records; one source offset never spans two."""
-        before = self._covered.get(partition)
+        before, former = self._covered.get(partition), self.former
         first = self._opened_at if before is None else before + 1
         resume = before is None
         at = 0
         while at < len(rows):
             end = _offset_boundary(rows, at, at + ROUTED_ROWS)
             covered = last if end == len(rows) else rows[end - 1][OFFSET]
-            value = encode_rows(self.source, first, covered, rows[at:end], resume=resume)
+            value = encode_rows(self.source, first, covered, rows[at:end], resume=resume, former=former)
             while len(value) > ROUTED_BYTES:
                 middle = _offset_boundary(rows, at, (at + end) // 2)
                 if middle >= end:
                     break  # one source offset's rows: they stay together whatever their size
                 end = middle
                 covered = rows[end - 1][OFFSET]
-                value = encode_rows(self.source, first, covered, rows[at:end], resume=resume)
+                value = encode_rows(self.source, first, covered, rows[at:end], resume=resume, former=former)
             self.outlet.routed.put(partition, value, delivery, headers=headers)
             self.outlet.metrics.routed_records_total.inc()
             at, first, resume = end, covered + 1, False
@@ -145,6 +152,12 @@ class SourcePartition(IntakePartition):
         self._source = source
         self._decode = decode
         self._refusals = Refusals()
+        self._router: EventRouter | None = None
+
+    def begin(self) -> None:
+        """Take the router of now."""
+        self._router = self.outlet.router_at(int(time.time() * 1000))
+        self.former = {} if self._router.rotating else None
 
     async def open(self) -> None:
         """Begin to see the source."""
@@ -158,16 +171,16 @@ class SourcePartition(IntakePartition):
         self, records: Sequence[ConsumerRecord], targets: dict[int, list[Row]], delivery: Delivery
     ) -> None:
         """Decode gateway records; one that cannot be read goes to the dead letters."""
-        router = self.outlet.router
+        router = self._router
         if router is None:
-            msg = "events were read before a rule set was in force"
+            msg = "events were read before a router was chosen"
             raise InvariantError(msg)
-        decode, route = self._decode, router.route
+        decode, route, former = self._decode, router.route, self.former
         rejected = unauthenticated = newest_ms = 0
         for record in records:
             try:
                 events = decode(record.value, record.headers)
-                routes = route(events, record.offset)
+                routes = route(events, record.offset, former)
             except RejectedRecordError as error:
                 self._reject(record, error.reason, error.detail, delivery)
                 rejected += 1

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from monitor.core.rules import RuleSet
+from monitor.errors import InvariantError
+from monitor.intake.pseudonym import AHEAD_MS, phase_at
 from monitor.intake.rows import EventRouter
 from monitor.rulebook import compile_pattern
 from monitor.stream.fatal import guarded
@@ -24,11 +27,13 @@ from monitor.wire.routed import encode_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
     from aiokafka import AIOKafkaProducer
 
     from monitor.core.events import RulesRecord
     from monitor.intake.keys import Keys
+    from monitor.intake.pseudonym import Phase
     from monitor.observe.metrics import Metrics
     from monitor.settings import Settings
     from monitor.wire.credentials import RulesInForce
@@ -70,6 +75,8 @@ class RoutedOutlet:
         self.router: EventRouter | None = None
         #: Per source, the time of its newest event, in epoch milliseconds.
         self._watermarks: dict[str, int] = {}
+        self._allowed_lateness = settings.detect.allowed_lateness
+        self._key_id: str | None = None
         self._announced: tuple[int, RuleSet] | None = None
         self._coming: dict[int, RuleSet] = {}
 
@@ -97,6 +104,18 @@ class RoutedOutlet:
             self.metrics.source_watermark_timestamp_seconds.labels(source).set(newest_ms / 1000)
             self.metrics.source_moved_timestamp_seconds.labels(source).set(time.time())
 
+    def router_at(self, now_ms: int) -> EventRouter:
+        """Return the router of a time: pseudonym keys begin, and end to be named, at times."""
+        router = self.router
+        if router is None:
+            msg = "events were read before a rule set was in force"
+            raise InvariantError(msg)
+        until_ms = router.phase.until_ms
+        if until_ms is not None and now_ms >= until_ms:
+            self._route(now_ms)
+            return self.router or router
+        return router
+
     def widen(self, rules: RulesRecord) -> None:
         """Route also what a rule set needs that is about to be announced."""
         self._coming[rules.version] = rule_set_of(rules)
@@ -120,14 +139,49 @@ class RoutedOutlet:
         self.metrics.tell_rules(self._announced[1].rules)
         log.info("rule set announced", version=rules.version, revision=rules.revision)
 
-    def _route(self) -> None:
+    def _route(self, now_ms: int | None = None) -> None:
         if self._announced is None:
             return
+        now_ms = int(time.time() * 1000) if now_ms is None else now_ms
         announced = self._announced[1]
         rules = (*announced.rules, *(rule for coming in self._coming.values() for rule in coming.rules))
         # Rows before the announcement are judged by the old set: they bear its classes.
         union = RuleSet(rules, classes=announced.classes)
-        self.router = EventRouter(union, self.keys, self.partitions, compile_pattern)
+        overlap_ms = overlap_of(union, self._allowed_lateness)
+        phase = phase_at(self.keys.epochs, now_ms, overlap_ms)
+        self.router = EventRouter(union, self.keys, self.partitions, compile_pattern, phase)
+        self._tell(phase, overlap_ms, now_ms)
+
+    def _tell(self, phase: Phase, overlap_ms: int, now_ms: int) -> None:
+        """Say which key is counted by, and loudly where it is not alone."""
+        metrics = self.metrics
+        for epoch in self.keys.epochs:
+            metrics.pseudonym_key_begin_timestamp_seconds.labels(epoch.id).set(epoch.begins_ms / 1000)
+            metrics.pseudonym_key_active.labels(epoch.id).set(epoch.id == phase.epoch.id)
+        ends = [epoch.begins_ms + overlap_ms for epoch in self.keys.epochs[1:]]
+        end_ms = max(ends, default=0)
+        metrics.key_overlap_end_timestamp_seconds.set(end_ms / 1000 if end_ms > now_ms else 0)
+        said = f"{phase.epoch.id} {[epoch.id for epoch in phase.others]}"
+        if said != self._key_id:
+            self._key_id = said
+            if phase.others:
+                log.warning(
+                    "pseudonym keys rotate: rows bear the pseudonyms of several keys, nobody counts twice",
+                    counted_by=phase.epoch.id,
+                    also_named=[epoch.id for epoch in phase.others],
+                    until=datetime.fromtimestamp(end_ms / 1000, UTC).isoformat(timespec="seconds"),
+                )
+            else:
+                log.info("pseudonym key", counted_by=phase.epoch.id)
+
+
+def overlap_of(rule_set: RuleSet, allowed_lateness: timedelta) -> int:
+    """Return for how long (ms) after its last row a pseudonym may still be looked back to.
+
+    An event may be one timespan and the allowed lateness late, and its window reaches back another.
+    """
+    longest_ms = max((rule.timespan_ms for rule in rule_set.rules), default=0)
+    return 2 * longest_ms + int(allowed_lateness.total_seconds() * 1000) + AHEAD_MS
 
 
 class RulesAnnouncer:

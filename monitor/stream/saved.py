@@ -144,7 +144,7 @@ class SavedState:
         detector = self._detector
         records: list[Record] = [(key, None) for key in self._dead]
         self._dead = {}
-        for key in detector.sweep(append_ms, SWEEP_SUBJECTS):
+        for key in (*detector.subjects.take_moved(), *detector.sweep(append_ms, SWEEP_SUBJECTS)):
             records.append(state.encode_freed(key, stamp))
             self._dead[state.subject_tombstone(key)] = None
             self._dead |= dict.fromkeys(self._pages.pop(key, ()))

@@ -6,6 +6,9 @@ Rules: ``[2, 1, version, revision, document]``
 The header ``arrived`` of rows is when the oldest of their source records came into Kafka, in epoch
 milliseconds; nothing that is found depends on it.
 
+While a pseudonym key gives way to another, rows are of version 3, which has one part more: a map of the
+pseudonyms in the rows to lists of what other keys call them.
+
 Version 1 had no class of the credential in its rows: it is read as the default one of its kind.
 """
 
@@ -16,10 +19,14 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from monitor.core.events import (
+    CLIENT_IP,
     DEFAULT_CLASSES,
     EVENT_LENGTH,
     KIND,
+    OBJECT,
+    PATIENTS,
     PRINCIPAL_KIND,
+    SUBJECT,
     Row,
     RowKind,
     RowsRecord,
@@ -29,11 +36,12 @@ from monitor.core.events import (
 from monitor.errors import InvariantError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 FORMAT_VERSION: Final = 2
 _BEFORE: Final = 1
 _ARRIVED: Final = "arrived"
+_ROTATING: Final = 3
 _ROWS: Final = 0
 _RULES: Final = 1
 
@@ -42,9 +50,24 @@ _decode = msgspec.msgpack.Decoder().decode
 _sources: dict[tuple[Any, ...], SourceId] = {}
 
 
-def encode_rows(source: SourceId, first: int, last: int, rows: Sequence[Row], *, resume: bool) -> bytes:
-    """Return the record of rows that covers the source offsets `first` to `last`, inclusive."""
+def encode_rows(
+    source: SourceId,
+    first: int,
+    last: int,
+    rows: Sequence[Row],
+    *,
+    resume: bool,
+    former: Mapping[str, Sequence[str]] | None = None,
+) -> bytes:
+    """Return the record of rows that covers the source offsets `first` to `last`, inclusive.
+
+    `former` may name pseudonyms that the rows do not have.
+    """
     origin = (source.cluster, source.topic_id, source.topic, source.partition)
+    if former:
+        own = {name: former[name] for row in rows for name in _pseudonyms(row) if name in former}
+        if own:
+            return _encode((_ROTATING, _ROWS, origin, first, last, resume, rows, own))
     return _encode((FORMAT_VERSION, _ROWS, origin, first, last, resume, rows))
 
 
@@ -79,6 +102,9 @@ def decode(value: bytes | None, place: str) -> RowsRecord | RulesRecord:
             if version == _BEFORE:
                 rows = [_with_class(row) for row in rows]
             return RowsRecord(_source(origin), first, last, resume, rows)
+        if version == _ROTATING and kind == _ROWS:
+            _, _, origin, first, last, resume, rows, former = parts
+            return RowsRecord(_source(origin), first, last, resume, rows, former)
         if version in (FORMAT_VERSION, _BEFORE) and kind == _RULES:
             return RulesRecord(*parts[2:])
     except (msgspec.DecodeError, IndexError, TypeError, ValueError) as error:
@@ -86,9 +112,20 @@ def decode(value: bytes | None, place: str) -> RowsRecord | RulesRecord:
         raise InvariantError(msg) from None
     msg = (
         f"{place}: routed format {version!r}, kind {kind!r}: this monitor reads"
-        f" {_BEFORE} and {FORMAT_VERSION}; was it downgraded?"
+        f" {_BEFORE} to {_ROTATING}; was it downgraded?"
     )
     raise InvariantError(msg)
+
+
+def _pseudonyms(row: Row) -> Iterator[str]:
+    if row[KIND] == RowKind.EVENT:
+        yield row[SUBJECT]
+        for patient, _ in row[PATIENTS]:
+            yield patient
+        if row[OBJECT] is not None:
+            yield row[OBJECT]
+        if row[CLIENT_IP] is not None:
+            yield row[CLIENT_IP]
 
 
 def _with_class(row: list[Any]) -> list[Any]:
