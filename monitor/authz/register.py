@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from monitor.authz.glass import LocalGlass
 from monitor.core.events import CredentialStatus
 from monitor.errors import InvariantError
 from monitor.stream.kafka import consumer_options
@@ -21,6 +22,7 @@ from monitor.wire.credentials import (
     decode_enforcer,
     is_credential,
 )
+from monitor.wire.safety import BREAK_GLASS_KEY, decode_break_glass
 
 if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
@@ -32,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 _POLL_MS: Final = 500
 _PAUSE_SECONDS: Final = 1.0
+#: How often the break-glass file and our own age are looked at.
+_LOOK_SECONDS: Final = 1.0
 #: Records taken between two looks at the loop: a storm of revocations must not make gateways wait.
 _SLICE: Final = 100
 
@@ -64,7 +68,13 @@ class Register:
         self._position: int | None = None
         self._caught_up = False
         self._heartbeat_ms = 0
-        self._task: asyncio.Task[None] | None = None
+        stale = settings.authz.deny_when_stale
+        self._deny_after_ms = None if stale is None else int(stale.total_seconds() * 1000)
+        #: Until when everybody is let through (exclusive, epoch ms): by the ledger, by the local file.
+        self._glass_ms = 0
+        self._local_ms = 0
+        self._local = LocalGlass(settings.authz.allow_all_file)
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def ready(self) -> bool:
@@ -82,15 +92,35 @@ class Register:
             return "reading the credentials topic"
         return "waiting for the first sign of life of an enforcer: is `monitor worker` running?"
 
+    @property
+    def lets_everybody_in(self) -> bool:
+        """Whether somebody broke the glass, and its time is not over."""
+        return time.time() * 1000 < max(self._glass_ms, self._local_ms)
+
+    @property
+    def too_old(self) -> bool:
+        """Whether the enforcer was not heard for so long that the configuration wants nobody let through."""
+        if self._deny_after_ms is None:
+            return False
+        return time.time() * 1000 - self._heartbeat_ms > self._deny_after_ms
+
     def start(self) -> None:
-        """Begin to follow the topic."""
-        self._task = asyncio.create_task(self._follow())
+        """Begin to follow the topic and the break-glass file."""
+        self._tasks = [asyncio.create_task(work()) for work in (self._follow, self._look)]
 
     async def stop(self) -> None:
         """Stop following."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _look(self) -> None:
+        while True:
+            glass = self._local.look()
+            self._local_ms = 0 if glass is None else glass.until_ms
+            self._metrics.authz_allow_all.set(self.lets_everybody_in)
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _follow(self) -> None:
         while True:
@@ -150,17 +180,21 @@ class Register:
         if record.key is None:
             return
         place = f"{record.topic}-{record.partition} offset {record.offset}"
-        if record.key == ENFORCER_KEY:
-            if record.value is not None:
-                self._heartbeat_ms = decode_enforcer(record.value, place).heartbeat_ms
-                self._metrics.authz_heartbeat_timestamp_seconds.set(self._heartbeat_ms / 1000)
-            return
-        if not is_credential(record.key):
-            return
-        subject = record.key.decode()
+        if is_credential(record.key):
+            self._apply_credential(record.key.decode(), record.value, place)
+        elif record.key == ENFORCER_KEY and record.value is not None:
+            self._heartbeat_ms = decode_enforcer(record.value, place).heartbeat_ms
+            self._metrics.authz_heartbeat_timestamp_seconds.set(self._heartbeat_ms / 1000)
+        elif record.key == BREAK_GLASS_KEY:
+            glass = None if record.value is None else decode_break_glass(record.value, place).allow_all
+            self._glass_ms = 0 if glass is None else glass.until_ms
+            if self.lets_everybody_in and glass is not None:
+                log.critical("everybody is let through", by=glass.by, reason=glass.reason)
+
+    def _apply_credential(self, subject: str, value: bytes | None, place: str) -> None:
         refusal = None
-        if record.value is not None:
-            credential = decode_credential(record.value, place)
+        if value is not None:
+            credential = decode_credential(value, place)
             if credential.status is not CredentialStatus.ACTIVE:
                 refusal = Refusal(credential.status, credential.incident, credential.until_ms)
         before = self.refused.pop(subject, None)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 import structlog
-from aiohttp import web
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
 
+from monitor.authz.http import Header, QuestionServer, Reply, reply
 from monitor.authz.register import Register
 from monitor.core.events import CredentialStatus, credential_subject
 from monitor.errors import ConfigurationError, Fault
@@ -37,7 +37,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 REALM_HEADER: Final = "x-realm"
-_SHUTDOWN_SECONDS: Final = 1.0
+_OURS: Final = b"/-/"
+_ALLOWED: Final = reply(200)
+#: Told for every refusal, for gateways that pass on headers of an answer but no body (nginx).
+_ERROR_HEADER: Final = "x-access-monitor-error"
+_INCIDENT_HEADER: Final = "x-access-monitor-incident"
 
 
 class AuthzService:
@@ -51,58 +55,62 @@ class AuthzService:
         self._person = people_of(settings)
         self.metrics = Metrics(roles=["authz"])
         self.register = Register(settings, self.metrics)
-        self._runner: web.ServerRunner | None = None
-        self._allowed = self.metrics.authz_decisions_total.labels("allowed")
+        self._server = QuestionServer(self.answer)
+        self._principals = Header(settings.authz.principal_header)
+        self._realms = Header(REALM_HEADER)
+        decisions = self.metrics.authz_decisions_total
+        self._allowed = decisions.labels("allowed")
+        self._everybody = decisions.labels("allow_all")
         self._seconds = self.metrics.authz_seconds
-        #: The port that was taken; 0 before the start.
-        self.port = 0
+
+    @property
+    def port(self) -> int:
+        """The port that was taken; 0 before the start."""
+        return self._server.port
 
     async def start(self) -> None:
         """Listen and begin to read; raises ConfigurationError where the address is not to be had."""
-        server = web.Server(self.answer, access_log=None)
-        self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_SHUTDOWN_SECONDS)
-        await self._runner.setup()
         host, port = self._listen
-        site = web.TCPSite(self._runner, host, port)
         try:
-            await site.start()
+            await self._server.start(host, port)
         except OSError as error:
-            await self._runner.cleanup()
             problem = f"cannot listen on {self._listen}: {error.strerror}"
             fault = Fault("authz.listen", problem, "is it taken?")
             raise ConfigurationError("the decision service cannot listen", [fault]) from None
-        self.port = self._runner.addresses[0][1]
         self.register.start()
         log.info("decision service", listen=f"{host}:{self.port}")
 
     async def stop(self) -> None:
-        """Answer what is under way, then stop."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        """Stop listening and following."""
+        await self._server.stop()
         await self.register.stop()
 
-    async def answer(self, request: web.BaseRequest) -> web.Response:
+    def answer(self, target: bytes, fields: bytes) -> Reply:
         """Answer one question of a gateway, or of those who watch us."""
-        path = request.rel_url.raw_path
         # A gateway asks with the client's path: one that looks like ours must not be a way past us.
-        if path.startswith("/-/") and self._header not in request.headers:
-            return self._own(path)
+        if target.startswith(_OURS) and not self._principals.raw(fields):
+            return self._own(target.partition(b"?")[0])
         began = time.perf_counter()
-        response = self._decide(request)
+        decided = self._decide(fields)
         self._seconds.observe(time.perf_counter() - began)
-        return response
+        return decided
 
-    def _decide(self, request: web.BaseRequest) -> web.Response:
+    def _decide(self, fields: bytes) -> Reply:
+        if self.register.lets_everybody_in:
+            self._everybody.inc()
+            return _ALLOWED
         if not self.register.ready:
             return self._refuse(503, "not_ready", self.register.waiting_for)
-        principals = set(request.headers.getall(self._header, ()))
-        realms = {self._realm} if self._realm else set(request.headers.getall(REALM_HEADER, ()))
+        if self.register.too_old:
+            return self._refuse(503, "stale", "the enforcer was silent for longer than authz.deny_when_stale")
+        principals = set(self._principals.texts(fields))
+        realms = {self._realm} if self._realm else set(self._realms.texts(fields))
         if len(principals) > 1 or len(realms) > 1:
             # One of them is the client's own, and nobody can tell which.
             return self._refuse(403, "ambiguous", "a header came twice: the gateway must strip the client's")
         principal = next(iter(principals), None)
         if not principal:
-            return self._refuse(403, "no_principal", f"the gateway did not send {self._header}")
+            return self._refuse(401, "no_principal", f"the gateway did not send {self._header}")
         realm = next(iter(realms), None)
         if not realm:
             return self._refuse(403, "no_realm", f"set authz.realm, or send {REALM_HEADER}")
@@ -112,37 +120,51 @@ class AuthzService:
             refusal = self.register.refusal(credential_subject(realm, self._person(subject)))
         if refusal is None:
             self._allowed.inc()
-            return web.Response()
+            return _ALLOWED
         return self._refuse_credential(refusal)
 
-    def _refuse_credential(self, refusal: Refusal) -> web.Response:
-        response = self._refuse(
+    def _refuse_credential(self, refusal: Refusal) -> Reply:
+        headers = {}
+        if refusal.status is CredentialStatus.SUSPENDED and refusal.until_ms is not None:
+            headers["retry-after"] = str(max(1, math.ceil(refusal.until_ms / 1000 - time.time())))
+        return self._refuse(
             403,
             f"credential_{refusal.status.value}",
             "this credential read more than it may; contact the operator and name the incident",
+            headers=headers,
             incident=refusal.incident,
         )
-        if refusal.status is CredentialStatus.SUSPENDED and refusal.until_ms is not None:
-            seconds = max(1, math.ceil(refusal.until_ms / 1000 - time.time()))
-            response.headers["Retry-After"] = str(seconds)
-        return response
 
-    def _refuse(self, status: int, error: str, detail: str, **more: str) -> web.Response:
+    def _refuse(
+        self,
+        status: int,
+        error: str,
+        detail: str,
+        *,
+        headers: dict[str, str] | None = None,
+        incident: str = "",
+    ) -> Reply:
         self.metrics.authz_decisions_total.labels(error).inc()
-        body = orjson.dumps({"error": error, **more, "detail": detail})
-        return web.Response(status=status, body=body, content_type="application/json")
+        told = {"error": error, "incident": incident, "detail": detail}
+        sent = {_ERROR_HEADER: error, "cache-control": "no-store", **(headers or {})}
+        if incident:
+            sent[_INCIDENT_HEADER] = incident
+        else:
+            del told["incident"]
+        if status == 401:  # noqa: PLR2004 - HTTP wants to know how one would prove who one is
+            sent["www-authenticate"] = "Credential"
+        return reply(status, orjson.dumps(told), headers=sent)
 
-    def _own(self, path: str) -> web.Response:
-        if path == "/-/healthz":
-            return web.Response(text="ok")
-        if path == "/-/readyz":
+    def _own(self, path: bytes) -> Reply:
+        if path == b"/-/healthz":
+            return reply(200, b"ok", "text/plain")
+        if path == b"/-/readyz":
             ready = self.register.ready
             text = "ready" if ready else self.register.waiting_for
-            return web.Response(status=200 if ready else 503, text=text)
-        if path == "/-/metrics":
-            body = generate_latest(self.metrics.registry)
-            return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_PLAIN_1_0_0})
-        return web.Response(status=404, text="there is /-/healthz, /-/readyz and /-/metrics")
+            return reply(200 if ready else 503, text.encode(), "text/plain")
+        if path == b"/-/metrics":
+            return reply(200, generate_latest(self.metrics.registry), CONTENT_TYPE_PLAIN_1_0_0)
+        return reply(404, b"there is /-/healthz, /-/readyz and /-/metrics", "text/plain")
 
 
 def people_of(settings: Settings) -> Callable[[str], str] | None:

@@ -10,6 +10,7 @@ import click
 
 from monitor.cli.acting import act, confirm, reach
 from monitor.cli.operator_words import ACT, YES, age, duration
+from monitor.cli.rule_words import moment
 
 if TYPE_CHECKING:
     from monitor.cli.operator_client import OperatorClient
@@ -61,15 +62,22 @@ def command(context: click.Context, listen: Listen | None, config: Path | None) 
 
 @command.command("allow-all")
 @click.option("--for", "span", callback=duration, required=True, metavar="DURATION", help="Such as 1h.")
+@click.option("--local", is_flag=True, help="At this machine's decision service alone, without Kafka.")
 @YES
 @ACT
-def allow_all(span: int, reason: str, *, yes: bool, **options: Any) -> None:
+def allow_all(span: int, reason: str, *, local: bool, yes: bool, **options: Any) -> None:
     """Break-glass: let everybody through for a time, at every decision service of this installation.
 
-    It goes through the ledger, so it needs Kafka and an enforcer. Exit codes are those of `monitor
+    It goes through the ledger, so it needs Kafka and an enforcer. With --local it is the file
+    authz.allow_all_file instead, for at most 24 hours, which a `monitor authz` here sees within a
+    second; no signature is asked for, and only its log has it. Exit codes are those of `monitor
     credentials`.
     """
     from monitor.wire.acts import AllowAll
+
+    if local:
+        _allow_locally(options["config"], span, reason, yes=yes)
+        return
 
     async def body(client: OperatorClient) -> Act:
         confirm(f"Let EVERYBODY through for {age(span)}, also those who are refused?", yes=yes)
@@ -79,12 +87,36 @@ def allow_all(span: int, reason: str, *, yes: bool, **options: Any) -> None:
 
 
 @command.command("end-allow-all")
+@click.option("--local", is_flag=True, help="Remove the file authz.allow_all_file of this machine.")
 @ACT
-def end_allow_all(reason: str, **options: Any) -> None:
+def end_allow_all(reason: str, *, local: bool, **options: Any) -> None:
     """Refuse again who is to be refused, before the time is over."""
     from monitor.wire.acts import EndAllowAll
+
+    if local:
+        from monitor.authz.glass import mend_locally
+        from monitor.settings import load_settings
+
+        there = mend_locally(load_settings(options["config"], check_files=False).authz.allow_all_file)
+        click.echo("Removed: who is refused is refused again." if there else "There was no such file.")
+        return
 
     async def body(client: OperatorClient) -> Act:
         return EndAllowAll(**client.asked(reason))
 
     act(reach(options), body)
+
+
+def _allow_locally(config: Path | None, span: int, reason: str, *, yes: bool) -> None:
+    import getpass
+
+    from monitor.authz.glass import break_locally
+    from monitor.settings import load_settings
+
+    path = load_settings(config, check_files=False).authz.allow_all_file
+    question = f"Let EVERYBODY through here for {age(span)}, also those who are refused?"
+    confirm(question, yes=yes)
+    glass = break_locally(path, span, getpass.getuser(), reason)
+    click.echo(
+        f"Everybody is let through here until {moment(glass.until_ms)}; end it with end-allow-all --local."
+    )

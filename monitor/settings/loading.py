@@ -37,6 +37,7 @@ _FILES: Final = frozenset(
         "token_file",
         "ca_file",
         "map_file",
+        "allow_all_file",
         "paths",
         "formats",
         "routes",
@@ -47,6 +48,9 @@ _FILES: Final = frozenset(
         "identity_file",
     }
 )
+
+#: Files that are there only while something is wrong.
+_OFTEN_ABSENT: Final = frozenset({"allow_all_file"})
 
 Place = tuple[str | int, ...]
 _Loaded = TypeVar("_Loaded", bound=BaseSettings)
@@ -286,7 +290,7 @@ def _file_faults(model: BaseModel, place: Place = ()) -> Iterator[tuple[Place, s
             inner = (*here, index) if isinstance(value, list) else here
             if isinstance(item, BaseModel):
                 yield from _file_faults(item, inner)
-            elif isinstance(item, Path) and not _readable(item):
+            elif isinstance(item, Path) and name not in _OFTEN_ABSENT and not _readable(item):
                 remedy = f"create it with: monitor keys new {item}" if name == "key_file" else ""
                 yield inner, "names a file that cannot be read", remedy
 

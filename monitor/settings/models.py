@@ -158,6 +158,8 @@ class AuthzSettings(_Section):
     listen: Address = Listen("127.0.0.1", 9191)
     realm: str | None = Field(None, pattern=_REALM)
     principal_header: str = Field("x-client-id", pattern=r"^[A-Za-z0-9-]+$")
+    allow_all_file: Path | None = None
+    deny_when_stale: Duration | None = None
 
 
 class OperatorSettings(_Section):

@@ -176,7 +176,7 @@ async def test_without_a_credential_nothing_is_allowed(asked: Asked):
     await asked.beat()
     await until(lambda: _is(asked, "p-1", 200))
     status, _, body = await asked.ask(None)
-    assert (status, body["error"]) == (403, "no_principal")
+    assert (status, body["error"]) == (401, "no_principal")
 
 
 async def test_the_last_known_set_outlives_kafka(asked: Asked, embedded: EmbeddedBroker):
