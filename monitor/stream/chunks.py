@@ -11,6 +11,7 @@ are pinned, and tests/stream guards every assumption made here.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
@@ -53,11 +54,13 @@ class Chunk:
     `start` is the fetch position before them and `next` the one after. Both can lie apart from the
     records' own offsets: markers of transactions and compaction leave gaps, which are no loss. In
     one generation the chunks of a partition join: the `start` of one is the `next` of another.
+    `round` is how often the partition was fetched again before (see `fetch_again`).
     """
 
     start: int
     next: int
     records: Sequence[ConsumerRecord]
+    round: int = 0
 
 
 class _ChunkMessage(NamedTuple):
@@ -84,6 +87,8 @@ class _ChunkThread(AIOKafkaConsumerThread):
         # Per partition: the position where the chunk to come starts, and the one last seen.
         self._chunk_start: dict[Any, int] = {}
         self._last_seen: dict[Any, int] = {}
+        #: Per partition, how often it was fetched again.
+        self._rounds: dict[Any, int] = {}
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:  # noqa: ARG002 - Faust's
         app = cast("RoleApp", self.consumer.app)
@@ -161,7 +166,7 @@ class _ChunkThread(AIOKafkaConsumerThread):
                     last.timestamp_type,
                     (),
                     None,
-                    Chunk(start, after, records),
+                    Chunk(start, after, records, self._rounds.get(tp, 0)),
                     None,
                     0,
                     0,
@@ -205,6 +210,19 @@ class _ChunkThread(AIOKafkaConsumerThread):
         found = await self.call_thread(consumer.committed, ClientPartition(*tp))
         return cast("int | None", found)
 
+    async def fetch_again(self, tp: Partition, position: int) -> int:
+        """Fetch a partition again from a position; return the `round` that chunks have from then on."""
+        return cast("int", await self.call_thread(self._fetch_again, tp, position))
+
+    async def _fetch_again(self, tp: Partition, position: int) -> int:
+        consumer, client_partition = self._ensure_consumer(), ClientPartition(*tp)
+        if client_partition in consumer.assignment():
+            consumer.seek(client_partition, position)
+            # No fetch hands over older records after this with the new number: between taking them and
+            # numbering them nothing else runs in this thread.
+            self._rounds[client_partition] = self._rounds.get(client_partition, 0) + 1
+        return self._rounds.get(client_partition, 0)
+
     def fetched_position(self, tp: Partition) -> int | None:
         """Return the position up to which records were handed to Faust, or None before the first."""
         return self._chunk_start.get(ClientPartition(*tp))
@@ -218,8 +236,22 @@ class _ChunkThread(AIOKafkaConsumerThread):
         return firsts[client_partition], ends[client_partition]
 
 
+class _Unread(defaultdict[Any, int | None]):
+    """Stands for Faust's note of what it read last, and stays where a seek put it.
+
+    Faust drops what lies below that note; what is fetched again must come through (`Continuity` sorts it).
+    """
+
+    def __setitem__(self, tp: Any, offset: int | None) -> None:
+        """Forget it."""
+
+
 class _ChunkConsumer(Consumer):
     """Faust's consumer with our thread."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._read_offset = _Unread(lambda: None)
 
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return _ChunkThread(self, loop=self.loop, beacon=self.beacon)

@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 #: Longest time a flush may take while the group waits for it to give partitions up, in seconds.
 REVOCATION_SECONDS = 5.0
+#: How often one hole is fetched again, before it is taken for a hole of the log.
+MOST_FETCHES = 3
 
 
 @dataclass(eq=False, slots=True)
@@ -42,6 +44,10 @@ class _Slot:
 
     opening: asyncio.Task[None] | None = None
     partition: OpenPartition | None = None
+    #: The position that was fetched again last, how often, and the round that chunks have since.
+    asked_at: int = -1
+    asked: int = 0
+    round: int = 0
 
 
 class Role(ABC):
@@ -140,9 +146,31 @@ class Role(ABC):
         partition = slot.partition
         if partition is None or self._slots.get(tp) is not slot or self._stopping.is_set():
             return
+        if chunk.start > partition.continuity.next and await self._fetch_again(slot, partition, chunk):
+            return
         records = partition.continuity.admit(chunk)
         if records:
             await partition.take(records)
+
+    async def _fetch_again(self, slot: _Slot, partition: OpenPartition, chunk: Chunk) -> bool:
+        """Have a hole fetched again; False where that was of no use.
+
+        Faust empties its queues at the end of a rebalance, after it has sought and while it fetches: what
+        it dropped is in the log yet. A hole of the log itself comes again, and ends the process.
+        """
+        position = partition.continuity.next
+        if slot.asked_at == position and chunk.round < slot.round:
+            return True  # fetched before we asked
+        if slot.asked_at != position:
+            slot.asked_at, slot.asked = position, 0
+        slot.asked += 1
+        if slot.asked > MOST_FETCHES:
+            return False
+        log.warning(
+            "fetching again what was dropped", topic=partition.tp.topic, partition=partition.tp.partition
+        )
+        slot.round = await self.app.thread.fetch_again(partition.tp, position)
+        return True
 
     async def _on_assigned(self, _app: Any, assigned: Any, **_: Any) -> None:
         if self.fenced:

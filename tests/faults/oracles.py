@@ -19,7 +19,7 @@ from monitor.core.coverage import Marks
 from monitor.core.detector import Detector
 from monitor.core.events import OFFSET, RowsRecord, RulesRecord
 from monitor.errors import RejectedRecordError
-from monitor.intake.formats import find_format
+from monitor.intake.inputs import Input
 from monitor.intake.keys import load_keys
 from monitor.intake.rows import EventRouter
 from monitor.rulebook import compile_pattern
@@ -109,7 +109,7 @@ def new_detector(settings: Settings, partition: int) -> Detector:
 def implied_rows(settings: Settings, logs: Logs, source_partitions: int) -> tuple[RowsBySource, set[bytes]]:
     """Return the rows that the source log implies, and the keys of the dead letters."""
     source = settings.sources[0]
-    decode = find_format(source.format, "").decoder(source.realm, trust_ids=False)
+    decode = Input.of(source, settings.formats).decoder()
     rules = [record.value for record in logs.of("credentials") if record.key == RULES_KEY]
     router = EventRouter(
         rule_set_of(decode_rules(rules[-1], "credentials")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
 
     from monitor.settings import KafkaSettings
-    from monitor.stream.chunks import Partition
+    from monitor.stream.chunks import Chunk, Partition
 
 DEADLINE_SECONDS = 60.0
 
@@ -150,6 +151,50 @@ async def test_the_first_record_after_a_start_is_not_lost(seam: Callable[[int], 
                 await gate.until(lambda role=role: role.taken.get(0))  # type: ignore[misc]
                 assert role.taken == {0: [b"%d" % number]}
     assert not gate.fatal
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_what_faust_drops_is_fetched_again(seam: Callable[[int], Seam], times: int):
+    gate = seam(1)
+    await gate.begin_at(0, 1)
+    async with gate.role() as role, sending(gate) as producer:
+        dropped = dropping(role, times)
+        for number in range(40):
+            await producer.send_and_wait(gate.topic, b"%d" % number, partition=0)
+        await gate.until(lambda: len(role.taken.get(0, [])) >= 40)
+    assert len(dropped) == times
+    assert role.taken == {0: [b"%d" % number for number in range(40)]}
+    assert not gate.fatal
+
+
+async def test_a_hole_that_stays_ends_the_process(seam: Callable[[int], Seam]):
+    gate = seam(1)
+    await gate.begin_at(0, 1)
+    async with gate.role() as role, sending(gate) as producer:
+        dropping(role, 1_000)
+        for number in range(40):
+            await producer.send_and_wait(gate.topic, b"%d" % number, partition=0)
+        await gate.until(lambda: gate.fatal)
+    assert "were not delivered" in str(gate.fatal[0])
+    assert b"10" not in role.taken.get(0, [])
+
+
+def dropping(role: RecordingRole, times: int) -> list[Chunk]:
+    """Have the chunk with offset 10 dropped so many times, as Faust does at the end of a rebalance."""
+    take = role._take
+    dropped: list[Chunk] = []
+
+    async def take_or_drop(tp: Any, chunk: Chunk) -> None:
+        if len(dropped) < times and any(record.offset == 10 for record in chunk.records):
+            dropped.append(chunk)
+            rest = [record for record in chunk.records if record.offset > 10]
+            if rest:  # what comes after it in the same chunk shows the hole
+                await take(tp, replace(chunk, start=11, records=rest))
+        else:
+            await take(tp, chunk)
+
+    role._take = take_or_drop  # type: ignore[method-assign]
+    return dropped
 
 
 @pytest.mark.kafka
