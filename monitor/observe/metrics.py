@@ -190,6 +190,7 @@ class Metrics(Catalogue):
             " internal (judging failed).",
             "outcome",
         )
+        self.rows_total.labels("internal")
         self.coverage_gaps_total = self._counter(
             "coverage_gaps_total",
             "Routed records ignored because one before them never arrived; their sender repeats them.",
@@ -229,6 +230,9 @@ class Metrics(Catalogue):
     def _declare_enforce(self) -> None:
         self._of("enforce")
         self.decisions_total = self._counter("decisions_total", "Entries of the ledger, by kind.", "kind")
+        # A counter that begins with 1 has no increase: what alerts count must be there before.
+        for kind in ("requested", "held", "failed"):
+            self.decisions_total.labels(kind)
         self.deliveries_total = self._counter(
             "deliveries_total", "Attempts to tell a gateway, by adapter and result.", "adapter", "result"
         )
@@ -333,6 +337,11 @@ class Metrics(Catalogue):
         for rule in rules:
             self.rule_info.labels(rule.id, rule.title, rule.level, rule.mode, rule.action, rule.axis).set(1)
             self.rule_threshold.labels(rule.id).set(rule.threshold)
+
+    def expect_findings(self, rules: Iterable[Rule]) -> None:
+        """Export the findings of these rules from 0 on: a counter that begins with 1 has no increase."""
+        for rule in rules:
+            self.findings_total.labels(rule.id, rule.mode, rule.action, rule.axis)
 
     def list_incidents(self, incidents: Iterable[tuple[str, str, str]]) -> None:
         """Export the open incidents (name, rule, state), the newest ones where there are too many."""

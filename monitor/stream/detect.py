@@ -24,6 +24,7 @@ from monitor.stream.kafka import aiokafka_options
 from monitor.stream.partition import OpenPartition, WorkClock
 from monitor.stream.producers import BATCH_BYTES, drop_producer, start_producer, transact
 from monitor.stream.role import SendingRole
+from monitor.stream.rules import rule_set_of
 from monitor.stream.saved import SLICE_SECONDS, Record, SavedState
 from monitor.stream.sender import Delivery, OrderedSender
 from monitor.stream.steps import reached
@@ -107,6 +108,8 @@ class DetectPartition(OpenPartition):
         reached("detect.fenced")
         recovery = await self._saved.recover(kafka)
         self._saved.check_whole(recovery, self.committed)
+        if self._detector.rules_version >= 0:
+            self._metrics.expect_findings(rule_set_of(self._detector.rules_record).rules)
         reached("detect.recovered")
         seconds = time.perf_counter() - began
         self._metrics.recovery_seconds.set(seconds)
@@ -129,7 +132,8 @@ class DetectPartition(OpenPartition):
                 place = f"{record.topic}-{record.partition} offset {record.offset}"
                 routed_record = routed.decode(record.value, place)
                 if isinstance(routed_record, RulesRecord):
-                    detector.activate(routed_record, record.timestamp)
+                    if detector.activate(routed_record, record.timestamp):
+                        self._metrics.expect_findings(rule_set_of(routed_record).rules)
                 else:
                     detector.apply(routed_record, record.offset, record.timestamp)
                     self._measure(record, len(routed_record.rows))

@@ -94,6 +94,7 @@ class RoutedOutlet:
         """Note that this process begins to read a source, or another partition of it."""
         if source not in self._watermarks:
             self._watermarks[source] = 0
+            self.metrics.rejected_total.labels(source, "internal")
             self.metrics.source_watermark_timestamp_seconds.labels(source).set(0)
             self.metrics.source_moved_timestamp_seconds.labels(source).set(time.time())
 
