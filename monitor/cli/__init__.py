@@ -20,6 +20,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "config": ("config", "Check and show the configuration."),
     "credentials": ("credentials", "See who is refused; suspend, revoke, reinstate, allow, approve."),
     "demo": ("demo", "Run the whole loop on this machine: gateway, attack, revocation."),
+    "formats": ("formats", "List and try the formats of gateways; see what share of events names whom."),
     "fuse": ("fuse", "See and reset the ceilings on automatic responses."),
     "incidents": ("incidents", "See what happened and whether it is contained; ack, dismiss, close."),
     "init": ("init", "Create topics, publish the first rules, set where to begin."),
