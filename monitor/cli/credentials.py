@@ -36,8 +36,8 @@ def command() -> None:
     """See which credentials are refused; suspend, revoke, reinstate, allow or approve one.
 
     CREDENTIAL is realm/id, or as much of it or of the id as makes it clear which one is meant, or an
-    incident's name, such as INC-0142. Acts are signed with your SSH key, go to the enforcer's operator API, and stand in the ledger with your name
-    and reason.
+    incident's name, such as INC-0142. Acts are signed with your SSH key, go to the enforcer's operator
+    API, and stand in the ledger with your name and reason.
 
     \b
     Exit codes: 0 done; 1 refused or failed; 69 no active enforcer answers; 75 in the ledger, but it
@@ -187,10 +187,11 @@ def allow(credential: str, span: int, reason: str, *, unseen: bool, yes: bool, *
 
 @command.command()
 @CREDENTIAL
+@click.option("--incident", metavar="INCIDENT", help="Only where this is the one that is held.")
 @YES
 @WAIT
 @ACT
-def approve(credential: str, reason: str, *, yes: bool, **options: Any) -> None:
+def approve(credential: str, incident: str | None, reason: str, *, yes: bool, **options: Any) -> None:
     """Agree to the response that is held for CREDENTIAL.
 
     A protected credential needs two different people.
@@ -205,10 +206,10 @@ def approve(credential: str, reason: str, *, yes: bool, **options: Any) -> None:
         if view.incident is None:
             fault = Fault(shown(view), "nothing is held for it", "`monitor incidents list` shows what is")
             raise ConfigurationError("nothing was done", [fault])
-        seen = await find_incident(client, view.incident)
+        seen = await find_incident(client, incident or view.incident)
         confirm(f"{seen.summary} Agree to {seen.action or 'refuse'} {subject_line(view)}?", yes=yes)
         asked = client.asked(reason)
-        return Approve(**asked, realm=view.realm, id=view.id, incident=view.incident), view
+        return Approve(**asked, realm=view.realm, id=view.id, incident=seen.incident), view
 
     act_on_credential(how, waiting, body)
 
