@@ -12,7 +12,7 @@ JOBS ?= auto
 BIN := $(VENV)/bin
 export PYTHON VENV
 
-.PHONY: help demo test mutants faults soak lint format bench ci kafka debian sigma lock clean
+.PHONY: help demo test mutants faults soak lint format bench bench-full ci kafka debian sigma lock clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -42,8 +42,15 @@ format: $(VENV)/.dev ## Format the code and mend what can be mended by itself
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.dev ## Measure: each script of bench/ prints its figures (ARGS passes options on)
-	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+bench: $(VENV)/.dev kafka ## Measure beside the limit, Faust and Kafka Streams, half an hour (ARGS="--runs 3")
+	@bench/setup.sh streams
+	@$(BIN)/python bench/contest.py $(ARGS)
+
+bench-full: bench ## Measure also beside Quix Streams and Bytewax, and everything else: some hours
+	@bench/setup.sh peers
+	@$(BIN)/python bench/contest.py --only limit,ours,faust-hopping,faust-plain,quix-w1,bytewax-w1
+	@for script in latency recovery workers backtest detector demo_latency; do \
+	  echo "== $$script"; $(BIN)/python "bench/$$script.py"; done
 
 ci: lint test ## Do what CI does
 

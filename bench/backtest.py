@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
@@ -19,39 +18,9 @@ from pathlib import Path
 
 import orjson
 
-START_MS = 1_750_000_000_000
-CREDENTIALS = 5_000
-PATIENTS = 100_000
-EVENTS_PER_SECOND = 200
-DISORDER_MS = 2_000
-LATE, FOUND = 0.05, 0.97
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-
-def write_events(path: Path, count: int, begin_ms: int = START_MS) -> None:
-    """Write events as a gateway does: a few integrations make most of the traffic, some are late."""
-    rng = random.Random(1)
-    with path.open("wb") as file:
-        for number in range(count):
-            late = rng.randrange(DISORDER_MS) if rng.random() < LATE else 0
-            event = {
-                "time": begin_ms + number * 1000 // EVENTS_PER_SECOND - late,
-                "id": f"{rng.getrandbits(128):032x}",
-                "realm": "gateway-1",
-                "principal": f"partner-{int(rng.random() ** 3 * CREDENTIALS)}",
-                "principal_kind": "api_key",
-                "authenticated": True,
-                "status": 200 if rng.random() < FOUND else 404,
-                "method": "GET",
-                "route": "/appointments/{id}",
-                "object": f"appointment-{rng.randrange(1_000_000)}",
-                "patient": f"patient-{rng.randrange(PATIENTS)}",
-                "tenant": f"practice-{rng.randrange(40)}",
-                "client_ip": f"192.0.2.{rng.randrange(256)}",
-                "bytes": rng.randrange(200, 20_000),
-                "records": 1,
-                "gateway": "gw-1",
-            }
-            file.write(orjson.dumps(event) + b"\n")
+from bench.events import write_events
 
 
 def bare(path: Path) -> float:

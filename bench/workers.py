@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from confluent_kafka import Producer
 
-from bench.backtest import EVENTS_PER_SECOND, write_events
+from bench.events import EVENTS_PER_SECOND, write_events
 from tests.integration.stack import Process, Stack
 from tests.rig import broker
 

@@ -16,3 +16,4 @@ compile --extra demo --constraint requirements/runtime.txt --output-file require
 compile --extra demo --extra dev --constraint requirements/build.txt --constraint requirements/demo.txt \
   --allow-unsafe --output-file requirements/dev.txt pyproject.toml
 compile --output-file requirements/sigma.txt requirements/sigma.in
+compile --output-file requirements/bench.txt requirements/bench.in

@@ -23,7 +23,7 @@ from monitor.wire import routed
 from tests.rig.configuration import settings_for, write_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from aiokafka.structs import ConsumerRecord
 
@@ -62,12 +62,15 @@ class Stack:
             check=False,
         )
 
-    def spawn(self, *arguments: str, module: str = "monitor") -> Process:
-        """Start a command of the product (or of what stands for it) in the background."""
+    def spawn(self, *arguments: str, module: str = "monitor", under: Sequence[str] = ()) -> Process:
+        """Start a command of the product (or of what stands for it) in the background.
+
+        `under` is a command that becomes it, such as ``taskset -c 1``.
+        """
         log = self.folder / f"{arguments[0]}-{len(self._processes)}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments, "-c", str(self.config)],
+                [*under, sys.executable, "-m", module, *arguments, "-c", str(self.config)],
                 cwd=Path(__file__).parents[2],
                 stdin=subprocess.DEVNULL,
                 stdout=out,

@@ -1,0 +1,1 @@
+"""Other ways to do the job, each written as its own documentation would; see docs/performance.md."""
