@@ -174,7 +174,15 @@ async def measure(folder: Path, bootstrap: str, rate: float, seconds: float, pro
             authz={"listen": "127.0.0.1:0", "realm": "gate"},
             response={
                 "mode": "enforce",
-                "webhooks": [{"url": url, "secret_file": str(folder / "hook.secret")}],
+                "adapters": [
+                    {
+                        "type": "webhook",
+                        "name": "bench",
+                        "url": url,
+                        "secret_file": str(folder / "hook.secret"),
+                        "private_addresses": True,
+                    }
+                ],
             },
         )
         load = None
