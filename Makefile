@@ -15,7 +15,7 @@ export PYTHON VENV
 .PHONY: help demo test mutants faults soak lint format bench bench-full ci kafka debian sigma lock clean
 
 help: ## Say what each target does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.demo ## Run the whole loop here: gateway, Kafka, monitor, attack, report (ARGS="--rate 20 --keep")
 	@$(BIN)/monitor demo $(ARGS)
