@@ -82,3 +82,29 @@ def test_an_incident_begins_with_the_window_of_its_finding_where_that_is_remembe
     feed.status(NOW + 700, 1, "suspended", found[0]["id"])
     (told,) = feed.event(NOW + 701, patients=[("late", None)]).observations
     assert told["patients"] == (2 if remembered else 1)
+
+
+@pytest.mark.parametrize(("status", "read"), [(199, 0), (200, 1), (299, 1), (300, 0)])
+def test_only_a_success_tells_of_a_patient_who_was_read(status: int, read: int) -> None:
+    feed = Feed(rule(timespan_ms=1000, threshold=1))
+    (found,) = feed.event(NOW, status=status, patients=[("p", None)]).findings
+    assert found["patients"] == read
+
+
+def test_an_incident_without_a_patient_tells_of_none() -> None:
+    feed = Feed(rule(timespan_ms=1000, threshold=1))
+    (found,) = feed.event(NOW, patients=[]).findings
+    feed.status(NOW + 1, 1, "suspended", found["id"])
+    (told,) = feed.event(NOW + 2, patients=[]).observations
+    assert (told["what"], told["patients"], told["patients_capped"]) == ("leaked", 0, False)
+
+
+def test_how_many_subjects_wait_to_be_saved_is_known() -> None:
+    feed = Feed(rule(timespan_ms=1000, threshold=9))
+    counts = []
+    for name in ("a", "b", "a"):
+        feed.event(NOW, principal=name)
+        counts.append(feed.detector.subjects.dirty_count)
+    assert counts == [1, 2, 2]
+    feed.detector.subjects.take_dirty()
+    assert feed.detector.subjects.dirty_count == 0
