@@ -69,7 +69,7 @@ def run(row: int, seed: int, folder: Path, server: str) -> dict[str, Any]:
         result = {**failed, "violations": [f"F the run did not end within {RUN_SECONDS:.0f} s"]}
     except ValueError as error:
         result = {**failed, "violations": [f"the rig failed: {error}"]}
-    result["began"] = round(began)
+    result["began"], result["commit"] = round(began), commit()
     result["seconds"] = round(time.time() - began, 1)
     if not result["violations"]:
         shutil.rmtree(place)
@@ -91,6 +91,14 @@ def _result(row: int, seed: int, place: Path, server: str) -> dict[str, Any]:
     return found
 
 
+def commit() -> str:
+    """Return what was run, as git names it."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, check=False
+    )
+    return done.stdout.decode().strip()
+
+
 def line(result: dict[str, Any]) -> str:
     """Return what a run did, for who watches."""
     plan = result["plan"]
@@ -98,7 +106,7 @@ def line(result: dict[str, Any]) -> str:
     text = (
         f"row {plan['row']:2} seed {plan['seed']:3}: {result['faults']:2} faults,"
         f" {result['seen'].get('rows', 0)} rows, {result['seen'].get('findings', 0)} findings,"
-        f" {own} ends of its own, caught up in {result['catch_up_seconds']} s, {result['seconds']} s"
+        f" {own} ends of its own, {result['seen'].get('rejoins', 0)} rejoins, caught up in {result['catch_up_seconds']} s, {result['seconds']} s"
     )
     return "\n".join([text, *(f"    WRONG {violation[:400]}" for violation in result["violations"])])
 

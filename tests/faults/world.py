@@ -25,6 +25,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
+from monitor.errors import ExitCode
 from monitor.settings import load_settings
 from monitor.stream.topics import OWN_TOPICS, create_embedded
 from tests.faults import oracles, responses, states
@@ -48,6 +49,8 @@ _NODES: Final = 3
 #: Invariant F: everything is caught up so long after the last fault.
 CATCH_UP_SECONDS: Final = 60.0
 _READY_SECONDS: Final = 90.0
+#: What workers say where they mend something by themselves.
+_SAID: Final = {"fetched_again": "fetching again what was dropped", "rejoins": "the role is back"}
 #: More memory than a worker takes for so few subjects: something grows without bound.
 MOST_BYTES: Final = 400 << 20
 _TICK_SECONDS: Final = 0.05
@@ -251,6 +254,8 @@ class World:
             self.judge(self.logs, self.samples, verdict)
             if verdict.violations:
                 (self._folder / "logs.pickle").write_bytes(pickle.dumps(self.logs))
+        said = "".join(log.read_text(errors="replace") for log in self._folder.glob("worker-*.log"))
+        verdict.seen |= {name: said.count(text) for name, text in _SAID.items()}
         result.violations, result.seen = verdict.violations, dict(verdict.seen)
 
     def _acts_in_time(self) -> int:
@@ -258,6 +263,8 @@ class World:
         acts = list(self.plan.acts)
         while acts or not self.load.over:
             self.crew.look()
+            refused = [end.said for end in self.crew.ends if end.code == ExitCode.CONFIG]
+            assert not refused, refused[0]
             self._weigh()
             while acts and time.monotonic() - began >= acts[0].at:
                 act = acts.pop(0)
