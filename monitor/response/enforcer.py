@@ -25,6 +25,7 @@ from monitor.response.ledger import Ledger
 from monitor.response.lifecycle import Decision, Policy, Step
 from monitor.response.line import RetryPolicy
 from monitor.response.opening import opener_of
+from monitor.response.pager import Pager
 from monitor.response.receipts import Receipts
 from monitor.stream.fatal import guarded
 from monitor.stream.sender import Delivery, OrderedSender
@@ -80,6 +81,7 @@ class Enforcer:
         )
         self._opened = opener_of(settings)
         self._desk: DeliveryDesk | None = None
+        self._pager = Pager(settings.observe, metrics)
         #: The statuses that are on their way back to detect.
         self._said = Delivery()
         self._book: dict[str, CredentialRecord] = {}
@@ -131,15 +133,16 @@ class Enforcer:
             asyncio.create_task(guarded(work, self._on_fatal))
             for work in (self._read_control, self._beat, self._expire, self._reconcile)
         ]
+        self._pager.start(self._book.values())
         self._refresh_metrics()
         log.info("enforcer active", mode=self._policy.mode, next_finding=self.findings_offset)
 
     async def stop(self) -> None:
         """Stand down; whatever was begun goes on with the next enforcer."""
-        self._metrics.enforcer_active.set(0)
-        self._metrics.incident_info.clear()
+        self._stand_down()
         for task in self._tasks[1:]:
             task.cancel()
+        await self._pager.stop()
         if self._desk is not None:
             await self._desk.stop()
         for task in self._tasks:
@@ -153,15 +156,21 @@ class Enforcer:
 
     async def drop(self) -> None:
         """Stand down as a crash would: nothing is begun, and Kafka is not waited for."""
+        self._stand_down()
         self._statuses.end()
         for task in self._tasks:
             task.cancel()
+        await self._pager.stop()
         if self._desk is not None:
             await self._desk.stop()
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._settle(None)
         await self._ledger.drop()
+
+    def _stand_down(self) -> None:
+        self._metrics.enforcer_active.set(0)
+        self._metrics.incident_info.clear()
 
     async def apply_findings(self, records: Sequence[ConsumerRecord]) -> None:
         """Decide about findings and observations, in order; returns once that is durable.
@@ -204,6 +213,7 @@ class Enforcer:
             self._decided.add(entry["id"])
             incident = f"INC-{self._position.incidents + 1:04d}"
             step = lifecycle.on_finding(current, entry, self._policy, incident, now_ms)
+            self._pager.found(entry)
             if step.record is not None and step.record.incident == incident:
                 self._position = msgspec.structs.replace(
                     self._position, incidents=self._position.incidents + 1
@@ -303,12 +313,13 @@ class Enforcer:
             self._refresh_metrics()
 
     def _refresh_metrics(self) -> None:
-        counts = dict.fromkeys(("requested", "accepted", "enforced", "failed"), 0)
+        self._pager.show(self._book.values())
+        counts = dict.fromkeys(("requested", "accepted", "enforced", "quiet", "failed"), 0)
         oldest = 0.0
         now_ms = _now_ms()
         for record in self._book.values():
             if lifecycle.is_open(record):
-                counts[record.state] += 1
+                counts[record.state] = counts.get(record.state, 0) + 1
             if record.accepted_ms is None and self._policy.delivers:
                 oldest = max(oldest, (now_ms - record.requested_ms) / 1000)
         self._metrics.list_incidents(

@@ -205,6 +205,9 @@ class ObserveSettings(_Section):
 
     listen: Address = Listen("127.0.0.1", 9190)
     log_format: Literal["console", "json"] = "console"
+    alertmanagers: list[Annotated[str, Field(pattern=r"^https?://[^\s]+$")]] = []
+    alert_names: bool = True
+    incident_url: str | None = Field(None, pattern=r"^https?://[^\s]*\{incident\}[^\s]*$")
 
 
 class Settings(BaseSettings):
