@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 import msgspec
 
 from monitor.cli.acting import person_of
-from monitor.cli.operator_words import age, echo_json, named, pairs, plain, shown, when
+from monitor.cli.operator_words import echo_json, named, pairs, plain, shown, when
 from monitor.cli.rule_words import moment
 
 if TYPE_CHECKING:
@@ -34,7 +35,12 @@ _HELD: Final = {
     "paused": "automation is paused; it goes on when that ends, or when somebody approves",
 }
 #: What of a ledger's entry the timeline shows, in this order.
-_TOLD: Final = ("outcome", "text", "summary", "adapter", "attempt", "proof", "leaked", "by", "reason")
+_TOLD: Final = ("outcome", "text", "summary", "adapter", "attempt", "proof", "leaked", "by", "reason", "why")
+
+
+def is_unfinished(view: IncidentView) -> bool:
+    """Return whether somebody is still to say what it was, also where the response is over."""
+    return view.closed is None and view.dismissed is None
 
 
 def verdict(view: IncidentView) -> Verdict:
@@ -97,7 +103,10 @@ def print_incident(
             ("Since then", _since(view)),
             ("Approved", ", ".join(f"{one.by} ({one.reason})" for one in view.approvals)),
             ("Found", when(view.detected_ms, now_ms)),
-            ("Acknowledged", _person(view.acknowledged, now_ms) or ("NOBODY YET" if view.open else "")),
+            (
+                "Acknowledged",
+                _person(view.acknowledged, now_ms) or ("NOBODY YET" if is_unfinished(view) else ""),
+            ),
             ("Qualified", _qualified(view, now_ms)),
             ("Closed", f"{view.verdict}, {_person(view.closed, now_ms)}" if view.closed else ""),
             ("Rule", f"{view.rule_title} ({view.level})"),
@@ -147,7 +156,7 @@ def _next(view: IncidentView, options: str) -> Iterator[tuple[str, str]]:
     """Yield commands, as they can be copied, each with what it is for."""
     credential = named(f"{view.realm}/{view.id}", options)
     incident = f"{view.incident}{options}"
-    if view.open and view.acknowledged is None:
+    if is_unfinished(view) and view.acknowledged is None:
         yield f"monitor incidents ack {incident} --reason TEXT", "say that you are on it"
     if view.state == "held":
         if view.held_for == "fuse":
@@ -169,12 +178,12 @@ def _next(view: IncidentView, options: str) -> Iterator[tuple[str, str]]:
             f"monitor credentials reinstate {credential} --grace 1h --reason TEXT",
             "the owner explained it: let it in again",
         )
-    if view.open and view.qualified is None and view.patients:
+    if is_unfinished(view) and view.qualified is None and view.patients:
         yield (
             f"monitor incidents qualify {incident} --as notifiable --reason TEXT",
             "or not-notifiable: the law's clock may start here",
         )
-    if view.open and view.state != "held":
+    if is_unfinished(view) and view.state != "held":
         yield (
             f"monitor incidents close {incident} --verdict true_positive --reason TEXT",
             "when all is done (or benign, false_positive, undetermined)",
@@ -184,8 +193,8 @@ def _next(view: IncidentView, options: str) -> Iterator[tuple[str, str]]:
 def _refused(view: IncidentView, now_ms: int) -> str:
     if view.status.value == "active":
         return "no"
-    end = when(view.until_ms, now_ms) if view.until_ms is not None else "until a person reinstates it"
-    return f"{view.status.value}, {end}" + (f", by {view.by}" if view.by and "@" in view.by else "")
+    end = when(view.until_ms, now_ms) if view.until_ms is not None else "a person reinstates it"
+    return f"{view.status.value} until {end}" + (f", by {view.by}" if view.by and "@" in view.by else "")
 
 
 def _since(view: IncidentView) -> str:
@@ -196,7 +205,7 @@ def _since(view: IncidentView) -> str:
 
 def _qualified(view: IncidentView, now_ms: int) -> str:
     if view.qualified is None:
-        return "not yet" if view.open else ""
+        return "not yet" if is_unfinished(view) else ""
     return f"{(view.qualified_as or '').replace('_', ' ')}, {_person(view.qualified, now_ms)}"
 
 
@@ -217,18 +226,19 @@ def _print_timeline(timeline: Sequence[dict[str, Any]] | None, why_none: str) ->
     if not timeline:
         return
     click.echo("\nTimeline (UTC, from the ledger)")
-    before: int | None = None
+    day = ""
     for entry in timeline:
-        at_ms = entry["at_ms"]
-        apart = f"+{age(at_ms - before)}" if before is not None and at_ms - before >= 1000 else ""  # noqa: PLR2004
-        before = at_ms
+        at = datetime.fromtimestamp(entry["at_ms"] / 1000, UTC)
+        if f"{at:%Y-%m-%d}" != day:
+            day = f"{at:%Y-%m-%d}"
+            click.echo(f"  {day}")
         what = f"{entry['kind']} {entry['what']}" if entry.get("what") else str(entry["kind"])
         told = [
             f"{name} {entry[name]}" if name in _LABELLED else str(entry[name])
             for name in _TOLD
             if entry.get(name)
         ]
-        line = f"  {moment(at_ms)} {apart:>8}  {plain(what):<18} {plain(', '.join(told))}"
+        line = f"  {at:%H:%M:%S}.{at.microsecond // 1000:03}  {plain(what):<18} {plain(', '.join(told))}"
         click.echo(line.rstrip())
 
 

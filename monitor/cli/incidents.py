@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from monitor.cli.acting import act, confirm, find_credential, find_incident, reach, timeline_of
-from monitor.cli.incident_page import print_incident, verdict
+from monitor.cli.incident_page import is_unfinished, print_incident, verdict
 from monitor.cli.operator_words import ACT, REACH, YES, age, echo_json, shown, table
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--all", "everything", is_flag=True, help="Also those that are closed.")
+@click.option("--all", "everything", is_flag=True, help="Also those that are closed or dismissed.")
 @REACH
 def list_(*, everything: bool, **options: Any) -> None:
-    """List open incidents, the newest first."""
+    """List the incidents that nobody has closed or dismissed, the newest first."""
     import msgspec
 
     how = reach(options)
@@ -54,7 +54,7 @@ def list_(*, everything: bool, **options: Any) -> None:
 
     views = sorted(how.run(body), key=lambda view: (view.detected_ms, view.incident), reverse=True)
     if not everything:
-        views = [view for view in views if view.open]
+        views = [view for view in views if is_unfinished(view)]
     if how.as_json:
         echo_json(msgspec.to_builtins(views))
     elif not views:

@@ -43,9 +43,9 @@ class OperatorClient:
     """A signed-in connection to the active enforcer."""
 
     def __init__(self, settings: OperatorSettings, servers: tuple[str, ...], identity: Path | None) -> None:
-        scheme = "https" if settings.tls_certificate_file else "http"
-        own = settings.url or f"{scheme}://{settings.listen}"
-        self._servers = [_checked(server) for server in (servers or tuple(settings.servers) or (own,))]
+        self._servers = [
+            _checked(server) for server in (servers or tuple(settings.servers) or (settings.own_url,))
+        ]
         self._audience = settings.audience
         self._signer = Signer(identity or settings.identity_file)
         secure = any(server.startswith("https:") for server in self._servers)

@@ -192,6 +192,12 @@ class OperatorSettings(_Section):
             raise ValueError("; ".join(wrong))
         return self
 
+    @property
+    def own_url(self) -> str:
+        """Where commands reach this one, as far as its settings say."""
+        scheme = "http" if self.tls_certificate_file is None else "https"
+        return self.url or f"{scheme}://{self.listen}"
+
 
 class WorkerSettings(_Section):
     """What a worker process does, and its stable name in the groups (static membership)."""

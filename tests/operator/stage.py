@@ -12,11 +12,13 @@ import msgspec
 from monitor.core.events import CredentialStatus
 from monitor.wire.acts import (
     Acknowledge,
+    Allow,
     AllowAll,
     Approve,
     Close,
     EndAllowAll,
     PauseAutomation,
+    Qualify,
     Receipt,
     Reinstate,
     ResumeAutomation,
@@ -201,59 +203,84 @@ class StandIn:
         return receipt
 
     def _do(self, act: Act) -> tuple[Any, str, dict[str, Any]]:
-        person = Person(by=act.by, at_ms=act.at_ms, reason=act.reason)
-        match act:
-            case Suspend() | Revoke() | Reinstate():
-                status = {
-                    Suspend: CredentialStatus.SUSPENDED,
-                    Revoke: CredentialStatus.REVOKED,
-                    Reinstate: CredentialStatus.ACTIVE,
-                }[type(act)]
-                current = self.book.get(act.subject) or credential(act.id, realm=act.realm)
-                if current.status is status:
-                    return "unchanged", f"{act.subject} is {status.value} already", {}
-                state: Any = "reinstated" if isinstance(act, Reinstate) else "accepted"
-                self.book[act.subject] = msgspec.structs.replace(
-                    current, status=status, state=state, version=current.version + 1, accepted_ms=act.at_ms
-                )
-                about = {"realm": act.realm, "id": act.id, "version": current.version + 1}
-                return "done", f"{act.subject} is {status.value}", about
-            case Approve():
-                case_ = self.cases[act.incident]
-                approvals = (*case_.approvals, person)
-                self.cases[act.incident] = msgspec.structs.replace(case_, approvals=approvals)
-                missing = case_.approvals_needed - len({one.by for one in approvals})
-                if missing > 0:
-                    return "held", f"{missing} more must approve", {"incident": act.incident}
-                self.book[act.subject] = msgspec.structs.replace(
-                    self.book[act.subject],
-                    status=CredentialStatus.SUSPENDED,
-                    state="accepted",
-                    version=1,
-                    accepted_ms=act.at_ms,
-                )
-                return "done", f"{act.incident} goes on", {"incident": act.incident, "version": 1}
-            case Acknowledge():
-                self.cases[act.incident] = msgspec.structs.replace(
-                    self.cases[act.incident], acknowledged=person
-                )
-            case Close():
-                self.cases[act.incident] = msgspec.structs.replace(
-                    self.cases[act.incident], closed=person, verdict=act.verdict, open=False
-                )
-            case PauseAutomation() | AllowAll():
-                glass = BreakGlass(
-                    by=act.by, reason=act.reason, since_ms=act.at_ms, until_ms=act.at_ms + act.for_ms
-                )
-                which = "paused" if isinstance(act, PauseAutomation) else "allow_all"
-                self.exceptions = msgspec.structs.replace(self.exceptions, **{which: glass})
-            case ResumeAutomation():
-                self.exceptions = msgspec.structs.replace(self.exceptions, paused=None)
-            case EndAllowAll():
-                self.exceptions = msgspec.structs.replace(self.exceptions, allow_all=None)
-            case _:
-                pass
+        if isinstance(act, Suspend | Revoke | Reinstate):
+            return self._change(act)
+        if isinstance(act, Approve):
+            return self._approve(act)
+        if isinstance(act, Allow):
+            current = self.book.get(act.subject) or credential(act.id, realm=act.realm)
+            until_ms = act.at_ms + act.for_ms
+            self.add(msgspec.structs.replace(current, exempt_until_ms=until_ms, exempt_by=act.by))
+        elif isinstance(act, Acknowledge | Qualify | Close):
+            self._say_of(act)
+        else:
+            self._switch(act)
         return "done", "it is done", {}
+
+    def _change(self, act: Suspend | Revoke | Reinstate) -> tuple[Any, str, dict[str, Any]]:
+        status = {
+            Suspend: CredentialStatus.SUSPENDED,
+            Revoke: CredentialStatus.REVOKED,
+            Reinstate: CredentialStatus.ACTIVE,
+        }[type(act)]
+        current = self.book.get(act.subject) or credential(act.id, realm=act.realm)
+        if current.status is status:
+            return "unchanged", f"{act.subject} is {status.value} already", {}
+        case_ = current.incident or f"INC-{len(self.cases) + 1:04d}"
+        if case_ not in self.cases and not isinstance(act, Reinstate):
+            self.add(incident(case_, realm=act.realm, id=act.id))
+        version = current.version + 1
+        self.add(
+            msgspec.structs.replace(
+                current,
+                status=status,
+                state="reinstated" if isinstance(act, Reinstate) else "accepted",
+                version=version,
+                accepted_ms=act.at_ms,
+                incident=case_,
+            )
+        )
+        about = {"realm": act.realm, "id": act.id, "version": version, "incident": case_}
+        return "done", f"{act.subject} is {status.value}", about
+
+    def _approve(self, act: Approve) -> tuple[Any, str, dict[str, Any]]:
+        case_ = self.cases[act.incident]
+        approvals = (*case_.approvals, Person(by=act.by, at_ms=act.at_ms, reason=act.reason))
+        self.add(msgspec.structs.replace(case_, approvals=approvals))
+        missing = case_.approvals_needed - len({one.by for one in approvals})
+        if missing > 0:
+            return "held", f"{missing} more must approve", {"incident": act.incident}
+        self.add(
+            msgspec.structs.replace(
+                self.book[act.subject],
+                status=CredentialStatus.SUSPENDED,
+                state="accepted",
+                version=1,
+                accepted_ms=act.at_ms,
+            )
+        )
+        return "done", f"{act.incident} goes on", {"incident": act.incident, "version": 1}
+
+    def _say_of(self, act: Acknowledge | Qualify | Close) -> None:
+        person = Person(by=act.by, at_ms=act.at_ms, reason=act.reason)
+        changes: dict[str, Any] = {"acknowledged": person}
+        if isinstance(act, Qualify):
+            changes = {"qualified": person, "qualified_as": act.qualified}
+        elif isinstance(act, Close):
+            changes = {"closed": person, "verdict": act.verdict, "open": False}
+        self.add(msgspec.structs.replace(self.cases[act.incident], **changes))
+
+    def _switch(self, act: Act) -> None:
+        changes: dict[str, Any] = {}
+        if isinstance(act, PauseAutomation | AllowAll):
+            which = "paused" if isinstance(act, PauseAutomation) else "allow_all"
+            until_ms = act.at_ms + act.for_ms
+            changes[which] = BreakGlass(by=act.by, reason=act.reason, since_ms=act.at_ms, until_ms=until_ms)
+        elif isinstance(act, ResumeAutomation):
+            changes["paused"] = None
+        elif isinstance(act, EndAllowAll):
+            changes["allow_all"] = None
+        self.exceptions = msgspec.structs.replace(self.exceptions, **changes)
 
     def credentials(self) -> Sequence[CredentialView]:
         """Return all that is known."""

@@ -166,7 +166,7 @@ def test_what_was_so_already_is_no_failure(service: Service):
 
 
 def test_json_tells_machines_the_same(service: Service):
-    service.book.add(credential(), incident())
+    service.book.add(credential(incident="INC-0142"), incident())
     done = json.loads(service.monitor("credentials", "suspend", "sync-1", YES, "--wait", "--json", *WHY).out)
     assert done["receipt"]["outcome"] == "done"
     assert done["in_effect"] is True
@@ -185,7 +185,7 @@ def test_lists_show_what_needs_somebody(service: Service):
         ),
         credential("calm-1"),
         incident(),
-        incident("INC-0141", open=False),
+        incident("INC-0141", closed=Person(by=BEN, at_ms=1), verdict="benign"),
     )
     said = service.monitor("credentials", "list").out
     assert "gate/sync-1" in said

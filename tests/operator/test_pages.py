@@ -90,8 +90,12 @@ def test_the_page_of_an_incident(service: Service):
         ),
         ({**HELD, "held_for": "protected"}, ["credentials approve", "dismiss"], ["fuse", "reinstate"]),
         ({"state": "failed"}, ["credentials show", "credentials reinstate"], ["approve"]),
-        ({"state": "expired", "status": ACTIVE}, ["incidents close"], ["reinstate", "revoke"]),
-        ({"state": "expired", "status": ACTIVE, "open": False}, [], ["ack", "close", "reinstate"]),
+        ({"state": "expired", "status": ACTIVE, "open": False}, ["incidents close"], ["reinstate", "revoke"]),
+        (
+            {"state": "expired", "status": ACTIVE, "open": False, "closed": Person(by=ANNA, at_ms=1)},
+            [],
+            ["ack", "close", "reinstate"],
+        ),
     ],
 )
 def test_what_to_do_next_are_commands_that_are_there(
