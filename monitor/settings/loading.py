@@ -32,6 +32,7 @@ _FILES: Final = frozenset(
         "ssl_certificate_file",
         "ssl_key_file",
         "key_file",
+        "handle_key_file",
         "directory_file",
         "secret_file",
         "token_file",
