@@ -52,7 +52,7 @@ def steps(plan: Plan, draw: random.Random) -> None:
         plan.armed.append([f"{step}:{draw.choice((1, 1, 2, 3))}:KILL" for step in queue[seat :: plan.seats]])
     for at in range(4, 16, 4):
         for seat in range(plan.seats):
-            plan.add(at, "expire", seat, fault=False)
+            plan.add(at, "expire", seat)
 
 
 def kills(plan: Plan, draw: random.Random) -> None:

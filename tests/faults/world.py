@@ -301,7 +301,9 @@ class World:
                 for seat in self.crew.seats
             )
             # Suspensions end by themselves, which starts something anew.
-            calm = calm + 1 if lag == 0 and not undelivered and not self._ending() else 0
+            # One that has just been started again has no handler for SIGTERM yet.
+            up = all(seat.ready for seat in self.crew.seats if seat.wanted)
+            calm = calm + 1 if up and lag == 0 and not undelivered and not self._ending() else 0
             return calm >= 2
 
         try:
