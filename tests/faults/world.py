@@ -410,6 +410,8 @@ def main() -> int:
     from tests.faults.plan import make
     from tests.faults.rows import ROWS
 
+    # Whoever ends a run ends its workers with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     row, seed, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     kafka = sys.argv[4] if len(sys.argv) > 4 else None
     world = World(make(row, seed, ROWS), folder, kafka)
