@@ -21,7 +21,7 @@ from tests.faults import rows
 from tests.faults.crew import ROOT
 from tests.rig import broker
 
-RUN_SECONDS: Final = 300.0
+RUN_SECONDS: Final = 500.0
 
 
 def main() -> int:

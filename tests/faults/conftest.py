@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.faults.world import Result
 
 #: Of a run on a loaded machine, in seconds.
-RUN_SECONDS = 280
+RUN_SECONDS = 500
 
 
 @pytest.fixture

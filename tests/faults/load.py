@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 NORMAL: Final = 30
 ATTACKERS: Final = 8
 _TICK_SECONDS: Final = 0.02
+#: The share of events that are answers to a search, and how many patients each holds.
+_SEARCHES: Final = 0.006
+_FOUND: Final = 300
 #: What is sent now and then that is no event, or is one of a strange kind.
 POISON: Final = ("broken", "null", "huge", "future", "wrong", "unknown", "forged")
 
@@ -95,6 +98,8 @@ class Load:
 
     def _event(self) -> dict[str, Any]:
         draw = self._random
+        if draw.random() < _SEARCHES:
+            return self._search()
         if draw.random() < 0.5:
             number = draw.randrange(ATTACKERS)
             # Each at a pace of its own, so that limits are passed all through the run.
@@ -120,8 +125,24 @@ class Load:
             "records": draw.choice((1, 1, 1, 25)),
         }
 
+    def _search(self) -> dict[str, Any]:
+        """Return the answer to a search: one offset of very many rows, and a state of several pages."""
+        found = self._random.sample(range(30_000), _FOUND)
+        return {
+            "time": int(time.time() * 1000),
+            "principal": "search",
+            "authenticated": True,
+            "status": 200,
+            "route": "/patients",
+            "patients": [
+                {"patient": f"found-{number}", "tenant": f"practice-{number % 7}"} for number in found
+            ],
+            "records": _FOUND,
+        }
+
     def _strange(self, kind: str) -> bytes | None:
         event = self._event()
+        event.pop("patients", None)
         if kind == "null":
             return None
         if kind == "broken":

@@ -62,6 +62,7 @@ def make(row: int, seed: int, rows: dict[int, Callable[[Plan, random.Random], No
     plan.flush_seconds = draw.choice((0.3, 1.0, 3.0))
     plan.ttl_seconds = draw.choice((3.0, 5.0))
     plan.static = draw.random() < 0.5
+    plan.rate = draw.choice((100.0, 200.0, 400.0))
     rows[row](plan, draw)
     plan.acts.sort(key=lambda act: act.at)
     return plan
