@@ -12,7 +12,7 @@ JOBS ?= auto
 BIN := $(VENV)/bin
 export PYTHON VENV
 
-.PHONY: help demo test mutants faults soak lint format bench bench-full ci kafka debian sigma lock clean
+.PHONY: help demo test mutants fuzz faults soak lint format bench bench-full ci kafka debian sigma lock clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,10 @@ faults: $(VENV)/.dev kafka ## Kill, pause and starve real workers by a seed, and
 
 soak: $(VENV)/.dev kafka ## An hour of mixed faults: is all right, and does memory grow? (ARGS="--minutes 15")
 	@$(BIN)/python -m tests.faults.soak $(ARGS)
+
+fuzz: $(VENV)/.dev ## Fuzz the formats of gateways with atheris (ARGS="-max_total_time=600")
+	@requirements/fuzz.sh
+	@.cache/fuzz/bin/python -m tests.formats.fuzz $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, format, types and the layers
 	@$(BIN)/ruff check .

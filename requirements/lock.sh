@@ -17,3 +17,4 @@ compile --extra demo --extra dev --constraint requirements/build.txt --constrain
   --allow-unsafe --output-file requirements/dev.txt pyproject.toml
 compile --output-file requirements/sigma.txt requirements/sigma.in
 compile --output-file requirements/bench.txt requirements/bench.in
+compile --output-file requirements/fuzz.txt requirements/fuzz.in
