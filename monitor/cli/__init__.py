@@ -25,6 +25,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "incidents": ("incidents", "See what happened and whether it is contained; ack, dismiss, close."),
     "init": ("init", "Create topics, publish the first rules, set where to begin."),
     "keys": ("keys", "Make the key file for pseudonyms and partitions."),
+    "rejected": ("rejected", "See records that could not be read, and send them again."),
     "rules": ("rules", "Check, test, list and change rules."),
     "ship": ("ship", "Send a gateway's log lines into Kafka."),
     "status": ("status", "Show mode, feeds, lag and open incidents on one screen."),

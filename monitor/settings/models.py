@@ -272,5 +272,5 @@ class Settings(BaseSettings):
 
 
 OWN_TOPICS = frozenset(
-    {"routed", "state", "findings", "decisions", "credentials", "status", "control", "rejected"}
+    {"routed", "state", "findings", "decisions", "credentials", "status", "control", "rejected", "replay"}
 )

@@ -17,6 +17,7 @@ from monitor.core.events import AXIS_PRINCIPAL, OFFSET, TIME, RowKind, credentia
 from monitor.errors import InvariantError, RejectedRecordError
 from monitor.intake.event import PartlyRead
 from monitor.intake.refusals import Refusals, SecretsSeen
+from monitor.intake.replay import REPLAY
 from monitor.stream.partition import OpenPartition
 from monitor.stream.role import Role
 from monitor.stream.sender import Delivery
@@ -136,7 +137,7 @@ class IntakePartition(OpenPartition):
 
 
 class SourcePartition(IntakePartition):
-    """One partition of a gateway's topic."""
+    """One partition of a gateway's topic, or of `replay`."""
 
     def __init__(
         self,
@@ -145,11 +146,13 @@ class SourcePartition(IntakePartition):
         source_id: SourceId,
         outlet: RoutedOutlet,
         *,
-        source: SourceSettings,
+        name: str,
+        format_name: str,
         decode: Decoder,
     ) -> None:
         super().__init__(tp, position, source_id, outlet)
-        self._source = source
+        self._name = name
+        self._format = format_name
         self._decode = decode
         self._refusals = Refusals()
         self._router: EventRouter | None = None
@@ -161,7 +164,8 @@ class SourcePartition(IntakePartition):
 
     async def open(self) -> None:
         """Begin to see the source."""
-        self.outlet.sees(self._source.name)
+        if self._name != REPLAY:  # which is silent for good, and holds old news
+            self.outlet.sees(self._name)
 
     def headers(self, records: Sequence[ConsumerRecord]) -> Headers:
         """Return when the oldest of the records arrived: what is applied late is counted by it."""
@@ -202,11 +206,12 @@ class SourcePartition(IntakePartition):
                     targets[partition] = [row]
                 else:
                     rows.append(row)
-        self.outlet.saw(self._source.name, newest_ms)
+        if self._name != REPLAY:
+            self.outlet.saw(self._name, newest_ms)
         count = self.outlet.metrics.events_total.labels
-        count(self._source.name, "routed").inc(len(records) - rejected - unauthenticated)
-        count(self._source.name, "rejected").inc(rejected)
-        count(self._source.name, "unrouted").inc(unauthenticated)
+        count(self._name, "routed").inc(len(records) - rejected - unauthenticated)
+        count(self._name, "rejected").inc(rejected)
+        count(self._name, "unrouted").inc(unauthenticated)
 
     def _reject_of_batch(self, record: ConsumerRecord, events: PartlyRead, delivery: Delivery) -> None:
         """Write letters for the events of a batch that could not be read; the others count."""
@@ -214,17 +219,17 @@ class SourcePartition(IntakePartition):
             self._reject(record, reason, detail, delivery, number)
         more = events.refused - len(events.refusals)
         if more:
-            self.outlet.metrics.rejected_total.labels(self._source.name, "more_of_a_batch").inc(more)
+            self.outlet.metrics.rejected_total.labels(self._name, "more_of_a_batch").inc(more)
 
     def _reject(
         self, record: ConsumerRecord, reason: str, detail: str, delivery: Delivery, event: int | None = None
     ) -> None:
         topic, partition = self.tp
         metrics = self.outlet.metrics
-        metrics.rejected_total.labels(self._source.name, reason).inc()
+        metrics.rejected_total.labels(self._name, reason).inc()
         withheld = self._refusals.admit(reason, time.monotonic())
         if withheld is None:
-            metrics.rejected_withheld_total.labels(self._source.name, reason).inc()
+            metrics.rejected_withheld_total.labels(self._name, reason).inc()
             return
         self.outlet.rejected.put(
             0,
@@ -232,7 +237,7 @@ class SourcePartition(IntakePartition):
                 topic,
                 partition,
                 record.offset,
-                format_name=self._source.format,
+                format_name=self._format,
                 reason=reason,
                 detail=detail,
                 at_ms=int(time.time() * 1000),
@@ -291,10 +296,12 @@ class IntakeRole(Role):
         outlet: RoutedOutlet,
         source_ids: Callable[[str, int], SourceId],
         inputs: Mapping[str, Input],
+        replay: tuple[str, Decoder] | None = None,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
-        topics = [*sources, *([status_topic] if status_topic else [])]
+        topics = [*sources, *([status_topic] if status_topic else []), *([replay[0]] if replay else [])]
         super().__init__(app, topics, on_fatal)
+        self._replay = replay
         self._sources = sources
         self._outlet = outlet
         self._source_ids = source_ids
@@ -306,11 +313,24 @@ class IntakeRole(Role):
     def new_partition(self, tp: Partition, position: int) -> IntakePartition:
         """Return the reader of a newly assigned partition."""
         source_id = self._source_ids(tp.topic, tp.partition)
+        outlet = self._outlet
+        if self._replay is not None and tp.topic == self._replay[0]:
+            decode = self._replay[1]
+            return SourcePartition(
+                tp, position, source_id, outlet, name=REPLAY, format_name=REPLAY, decode=decode
+            )
         source = self._sources.get(tp.topic)
         if source is None:
-            return StatusPartition(tp, position, source_id, self._outlet)
-        decode = self._decoders[tp.topic]
-        return SourcePartition(tp, position, source_id, self._outlet, source=source, decode=decode)
+            return StatusPartition(tp, position, source_id, outlet)
+        return SourcePartition(
+            tp,
+            position,
+            source_id,
+            outlet,
+            name=source.name,
+            format_name=source.format,
+            decode=self._decoders[tp.topic],
+        )
 
 
 def _offset_boundary(rows: Sequence[Row], at: int, end: int) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from monitor.core.events import SourceId
 from monitor.intake.inputs import Input
 from monitor.intake.keys import load_keys
+from monitor.intake.replay import replayed
 from monitor.stream.chunks import RoleApp
 from monitor.stream.intake import IntakeRole
 from monitor.stream.outlet import RoutedOutlet, RulesAnnouncer
@@ -60,7 +61,8 @@ class IntakeStay:
             own = kafka == settings.kafka
             by_topic = {source.topic: source for source in sources}
             status = settings.topic("status") if own else None
-            topics = [*by_topic, *([status] if status else [])]
+            replay = settings.topic("replay") if own else None
+            topics = [*by_topic, *(topic for topic in (status, replay) if topic is not None)]
             cluster = await asyncio.to_thread(cluster_id, kafka)
             ids = await asyncio.to_thread(topic_ids, kafka, topics)
             role = IntakeRole(
@@ -76,6 +78,7 @@ class IntakeStay:
                 outlet=outlet,
                 source_ids=partial(_source_id, cluster, ids),
                 inputs={source.topic: Input.of(source, settings.formats) for source in sources},
+                replay=(replay, replayed(settings, self._metrics)) if replay is not None else None,
                 on_fatal=self._on_fatal,
             )
             # Known before it joins: what is half up must be dropped too.

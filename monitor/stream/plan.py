@@ -29,7 +29,7 @@ class _Rights:
 _RIGHTS: Final[dict[str, _Rights]] = {
     "intake": _Rights(
         "reads the gateways' logs, writes pseudonymised events",
-        read=("status", "credentials"),
+        read=("status", "credentials", "replay"),
         write=("routed", "rejected"),
         checks=True,
         groups=("intake",),
@@ -56,7 +56,8 @@ _RIGHTS: Final[dict[str, _Rights]] = {
     "operator": _Rights(
         "runs `monitor init`, `monitor status` and the commands that act",
         read=OWN_TOPICS,
-        write=("control",),
+        # Who writes to `replay` writes events: let that be few.
+        write=("control", "replay"),
         create=True,
         checks=True,
         groups=("intake", "detect", "enforce"),

@@ -76,7 +76,8 @@ async def set_start(settings: Settings, start: Start) -> list[str]:
     earliest = Start("earliest", _EARLIEST)
     for kafka, topics in source_topics(settings):
         done += await _commit(kafka, settings.group("intake"), topics, start)
-    done += await _commit(own, settings.group("intake"), [settings.topic("status")], earliest)
+    of_intake = [settings.topic("status"), settings.topic("replay")]
+    done += await _commit(own, settings.group("intake"), of_intake, earliest)
     done += await _commit(own, settings.group("detect"), [settings.topic("routed")], earliest)
     enforcer = [settings.topic("findings"), settings.topic("control")]
     done += await _commit(own, settings.group("enforce"), enforcer, earliest)

@@ -66,6 +66,8 @@ _KINDS: Final[dict[str, _Kind]] = {
     "status": _Kind(3 * _DAY_MS),
     "control": _Kind(-1),
     "rejected": _Kind(30 * _DAY_MS),
+    # Records that were rejected, sent again: at their old place they would pass for known ones.
+    "replay": _Kind(30 * _DAY_MS),
 }
 OWN_TOPICS: Final = tuple(_KINDS)
 

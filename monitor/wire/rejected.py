@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import binascii
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
+
+from monitor.errors import InvariantError
 
 FORMAT_VERSION = 1
 #: As base64 it stays below the largest record of the topic.
@@ -52,3 +56,55 @@ def rejected_key(topic: str, partition: int, offset: int, event: int | None = No
     """Return the key of a dead letter: where its record stands in the source, and its event in a batch."""
     place = f"{topic}/{partition}/{offset}"
     return (place if event is None else f"{place}/{event}").encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter. `number` is its own offset: what people call it by."""
+
+    number: int
+    topic: str
+    partition: int
+    offset: int
+    format: str
+    reason: str
+    detail: str
+    at_ms: int
+    event: int | None = None
+    withheld: int = 0
+    payload: bytes | None = None
+
+    def __repr__(self) -> str:
+        """Return the place alone."""
+        return f"Letter({self.place})"
+
+    @property
+    def place(self) -> str:
+        """Where its record stands in the source, and its event in a batch."""
+        return rejected_key(self.topic, self.partition, self.offset, self.event).decode()
+
+
+def decode_rejected(value: bytes, number: int) -> Letter:
+    """Return the dead letter of a record of `rejected`; raises InvariantError where it is none of ours."""
+    try:
+        plain = orjson.loads(value)
+        if plain["v"] == FORMAT_VERSION:
+            source = plain["source"]
+            payload = plain.get("payload")
+            return Letter(
+                number,
+                source["topic"],
+                source["partition"],
+                source["offset"],
+                plain["format"],
+                plain["reason"],
+                plain["detail"],
+                plain["at_ms"],
+                plain.get("event"),
+                plain.get("withheld", 0),
+                None if payload is None else base64.b64decode(payload),
+            )
+    except (orjson.JSONDecodeError, KeyError, TypeError, binascii.Error):
+        pass
+    msg = f"rejected offset {number}: not a dead letter of this version, or the one before"
+    raise InvariantError(msg)
