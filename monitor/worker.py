@@ -25,6 +25,7 @@ from monitor.stream.lag import LagWatch
 from monitor.stream.reach import wait_for_broker
 from monitor.stream.reload import RuleFiles
 from monitor.stream.rules import RulesFollower
+from monitor.stream.topic_watch import TopicWatch
 from monitor.stream.topics import check_topics
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Worker:
         self._keepers: list[RoleKeeper] = []
         self._server = ObserveServer(settings.observe.listen, self.metrics.registry)
         self._lag: LagWatch | None = None
+        self._topics: TopicWatch | None = None
         self._rules = RulesFollower(settings, self._fatal)
         self._files = RuleFiles(settings, self.metrics, self._rules, self._fatal)
         self._stop = asyncio.Event()
@@ -96,6 +98,8 @@ class Worker:
         await asyncio.gather(*(keeper.start() for keeper in keepers))
         self._lag = LagWatch(self._keepers, self.metrics)
         self._lag.start()
+        self._topics = TopicWatch(self._keepers, self._fatal)
+        self._topics.start()
 
     def _keep(self, name: str, make: Callable[[Callable[[BaseException], None]], Stay]) -> RoleKeeper:
         settings = self._settings
@@ -149,6 +153,8 @@ class Worker:
             async with asyncio.timeout(DRAIN_SECONDS):
                 if self._lag is not None:
                     await self._lag.stop()
+                if self._topics is not None:
+                    await self._topics.stop()
                 await self._files.stop()
                 await self._rules.stop()
                 for keeper in self._keepers:

@@ -21,9 +21,18 @@ import click
         " Only for partitions that have no position yet."
     ),
 )
+@click.option(
+    "--adopt",
+    multiple=True,
+    metavar="TOPIC",
+    help=(
+        "Take a topic as it is now that was deleted and made again, from its first record on. For `state`"
+        " (or `routed`): build the state anew from what `routed` keeps."
+    ),
+)
 @click.option("--plan", "plan_only", is_flag=True, help="Print topics and rights per role; contact nothing.")
 @click.option("-c", "--config", type=click.Path(path_type=Path), help="Default: ./monitor.yaml")
-def command(start: str, config: Path | None, *, plan_only: bool) -> None:
+def command(start: str, adopt: tuple[str, ...], config: Path | None, *, plan_only: bool) -> None:
     """Create our topics, publish the first rule set, and set where to begin.
 
     May be run again at any time: what exists is checked and left as it is, and everything that is
@@ -40,4 +49,4 @@ def command(start: str, config: Path | None, *, plan_only: bool) -> None:
     from monitor.stream.first_run import initialise
     from monitor.stream.starts import parse_start
 
-    asyncio.run(initialise(settings, parse_start(start, datetime.now(UTC)), click.echo))
+    asyncio.run(initialise(settings, parse_start(start, datetime.now(UTC)), click.echo, adopt))

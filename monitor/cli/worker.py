@@ -26,8 +26,13 @@ def _roles(_context: click.Context, _parameter: click.Parameter, text: str | Non
     metavar="ROLE,…",
     help="Which of intake, detect, enforce to run. Default: worker.roles of the configuration (all).",
 )
+@click.option(
+    "--on-gap",
+    type=click.Choice(["stop", "continue"]),
+    help="What to do where retention deleted records before they were read. Default: worker.on_gap (stop).",
+)
 @click.option("-c", "--config", type=click.Path(path_type=Path), help="Default: ./monitor.yaml")
-def command(roles: list[str] | None, config: Path | None) -> None:
+def command(roles: list[str] | None, on_gap: str | None, config: Path | None) -> None:
     """Run the stream worker until SIGTERM, which drains and ends it within seconds.
 
     Several workers share the work: Kafka spreads the partitions over them. One of them is the
@@ -42,6 +47,9 @@ def command(roles: list[str] | None, config: Path | None) -> None:
     from monitor.settings import load_settings
 
     settings = load_settings(config)
+    if on_gap is not None:
+        worker = settings.worker.model_copy(update={"on_gap": on_gap})
+        settings = settings.model_copy(update={"worker": worker})
     configure_logs(settings.observe.log_format)
     from monitor.worker import run_worker
 

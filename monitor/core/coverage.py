@@ -29,15 +29,16 @@ class Marks:
     def __init__(self) -> None:
         self._marks: dict[SourceId, int] = {}
 
-    def admit(self, record: RowsRecord) -> int | None:
+    def admit(self, record: RowsRecord, *, across_holes: bool = False) -> int | None:
         """Raise the mark to what a record covers, and return it as it stood before.
 
         Rows with an offset above the returned mark take effect. None means a hole before the record:
-        nothing of it takes effect and the mark stays.
+        nothing of it takes effect and the mark stays. With `across_holes` what lies before it is known to
+        be lost (retention took it), and will not be repeated.
         """
         source = record.source
         mark = self._marks.get(source, _NOTHING)
-        if record.first > mark + 1 and not record.resume:
+        if record.first > mark + 1 and not record.resume and not across_holes:
             return None
         if record.last > mark:
             self._marks[source] = record.last

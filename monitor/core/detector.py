@@ -69,6 +69,8 @@ class Detector:
         unpack: Unpack | None = None,
     ) -> None:
         self.marks = Marks()
+        #: Below this routed offset what is missing is known to be lost, not to come again.
+        self.holes_below = 0
         self._partition = partition
         self._allowed_lateness_ms = allowed_lateness_ms
         self._compile_pattern = compile_pattern
@@ -183,7 +185,7 @@ class Detector:
         A row whose judging fails is reported in the outcomes and changes nothing; the others count.
         """
         counters = self._outcomes.counters
-        prior = self.marks.admit(record)
+        prior = self.marks.admit(record, across_holes=offset < self.holes_below)
         if prior is None:
             counters["gaps"] += 1
             return

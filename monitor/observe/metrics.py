@@ -140,6 +140,12 @@ class Metrics(Catalogue):
 
     def _declare_rules(self) -> None:
         self._of("worker")
+        self.gap_records_total = self._counter(
+            "gap_records_total",
+            "Records that retention deleted before they were read.",
+            "group",
+            "topic",
+        )
         self.rejoins_total = self._counter(
             "rejoins_total",
             "Times that a role left its group and joined again after a passing fault of a broker.",

@@ -42,5 +42,5 @@ class DecidedFindings:
             for record in records:
                 # What is not decided yet is perhaps no finding at all.
                 entry = orjson.loads(record.value) if record.offset < before else None
-                if entry is not None and entry["kind"] == "finding":
+                if entry is not None and "id" in entry:
                     self.add(entry["id"])

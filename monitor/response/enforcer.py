@@ -205,7 +205,11 @@ class Enforcer:
         now_ms = _now_ms()
         self._position = msgspec.structs.replace(self._position, findings_offset=record.offset + 1)
         current = self._book.get(entry["subject"])
-        if entry["kind"] == "observation":
+        if entry["kind"] == "observation" and entry["what"] == "gap":
+            # Every worker that meets it tells of it.
+            step = Step() if entry["id"] in self._decided else lifecycle.on_gap(entry)
+            self._decided.add(entry["id"])
+        elif entry["kind"] == "observation":
             step = lifecycle.on_observation(current, entry, now_ms)
         elif entry["id"] in self._decided:
             step = Step()  # a worker that died says again what it had said

@@ -174,6 +174,12 @@ def on_observation(current: CredentialRecord | None, seen: Mapping[str, Any], no
     return Step([Decision("leaked", {**_of(record), "leaked": record.leaked})], record)
 
 
+def on_gap(gap: Mapping[str, Any]) -> Step:
+    """Return the note that records were deleted before they were read: nobody counted them."""
+    about = {name: gap[name] for name in ("group", "topic", "topic_id", "partition", "first", "last")}
+    return Step([Decision("gap", about)])
+
+
 def on_attempt(current: CredentialRecord, adapter: str) -> Step:
     """Return the note that a gateway is about to be told; it is durable before the call."""
     record = msgspec.structs.replace(current, attempts=current.attempts + 1)

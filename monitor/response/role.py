@@ -70,7 +70,7 @@ class EnforceRole(SendingRole):
         metrics: Metrics,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
-        super().__init__(app, settings, "findings", on_fatal)
+        super().__init__(app, settings, metrics, "findings", on_fatal)
         self._metrics = metrics
 
     async def start(self) -> None:

@@ -204,6 +204,7 @@ class WorkerSettings(_Section):
 
     roles: list[Role] = Field(["intake", "detect", "enforce"], min_length=1)
     instance: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,200}$")
+    on_gap: Literal["stop", "continue"] = "stop"
 
 
 class ObserveSettings(_Section):

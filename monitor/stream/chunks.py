@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 MAXIMUM_CHUNK = 2000
 #: How long a fetch waits while some partition has no position yet, in seconds.
 _UNPOSITIONED_SECONDS = 0.02
+#: How long a partition that was added to a topic may stay unread, in seconds.
+METADATA_SECONDS = 15
 #: Chunks that may wait for an agent; Faust's default of 4,096 would count records.
 WAITING_CHUNKS = 8
 
@@ -107,7 +109,7 @@ class _ChunkThread(AIOKafkaConsumerThread):
             session_timeout_ms=session_ms,
             rebalance_timeout_ms=max(session_ms, 30_000),
             heartbeat_interval_ms=session_ms // 4,
-            metadata_max_age_ms=60_000,
+            metadata_max_age_ms=METADATA_SECONDS * 1000,
         )
 
     async def _fetch_records(
@@ -187,28 +189,29 @@ class _ChunkThread(AIOKafkaConsumerThread):
                 positions[tp] = state.position
         return positions
 
-    async def commit_positions(self, positions: Mapping[Partition, int]) -> bool:
-        """Commit where each partition goes on; False where the group has moved on meanwhile.
+    async def commit_positions(self, positions: Mapping[Partition, tuple[int, str]]) -> bool:
+        """Commit where each partition goes on, with metadata; False where the group has moved on meanwhile.
 
         Any other error of the broker is raised.
         """
         return cast("bool", await self.call_thread(self._commit_positions, positions))
 
-    async def _commit_positions(self, positions: Mapping[Partition, int]) -> bool:
+    async def _commit_positions(self, positions: Mapping[Partition, tuple[int, str]]) -> bool:
         consumer = self._ensure_consumer()
         try:
             await consumer.commit(
-                {ClientPartition(*tp): OffsetAndMetadata(position, "") for tp, position in positions.items()}
+                {ClientPartition(*tp): OffsetAndMetadata(*position) for tp, position in positions.items()}
             )
         except (CommitFailedError, IllegalStateError):
             return False
         return True
 
-    async def committed_position(self, tp: Partition) -> int | None:
-        """Return where the group goes on in a partition, or None where it never was."""
-        consumer = self._ensure_consumer()
-        found = await self.call_thread(consumer.committed, ClientPartition(*tp))
-        return cast("int | None", found)
+    async def committed(self, topic: str, count: int) -> dict[int, tuple[int, str]]:
+        """Return where the group goes on in the first `count` partitions, with metadata, where it ever was."""
+        partitions = [ClientPartition(topic, number) for number in range(count)]
+        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001 - the client keeps metadata to itself
+        found = await self.call_thread(coordinator.fetch_committed_offsets, partitions)
+        return {tp.partition: (at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}
 
     async def fetch_again(self, tp: Partition, position: int) -> int:
         """Fetch a partition again from a position; return the `round` that chunks have from then on."""

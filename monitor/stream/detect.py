@@ -107,7 +107,8 @@ class DetectPartition(OpenPartition):
         self._producer = producer
         reached("detect.fenced")
         recovery = await self._saved.recover(kafka)
-        self._saved.check_whole(recovery, self.committed)
+        self._saved.check_whole(recovery, self.committed, self.note.holes_below)
+        self._detector.holes_below = self.note.holes_below
         if self._detector.rules_version >= 0:
             self._metrics.expect_findings(rule_set_of(self._detector.rules_record).rules)
         reached("detect.recovered")
@@ -298,7 +299,7 @@ class DetectRole(SendingRole):
         metrics: Metrics,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
-        super().__init__(app, settings, "routed", on_fatal)
+        super().__init__(app, settings, metrics, "routed", on_fatal)
         self._metrics = metrics
         self._senders: DetectSenders | None = None
 

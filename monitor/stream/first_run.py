@@ -14,15 +14,18 @@ from monitor.stream.topics import check_topics, create_topics
 from monitor.wire.credentials import RULES_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from monitor.rulebook import LoadedRules
     from monitor.settings import Settings
 
 
-async def initialise(settings: Settings, start: Start, say: Callable[[str], None]) -> None:
+async def initialise(
+    settings: Settings, start: Start, say: Callable[[str], None], adopt: Collection[str] = ()
+) -> None:
     """Create and check the topics, publish the first rule set, and set where the groups begin.
 
+    `adopt` names topics that were deleted and made again, or lost, and are to be taken as they are now.
     Calls `say` with a sentence for each thing that it did or found done. Raises ConfigurationError
     where a person must change something (nothing is created while the rules have a fault), and
     BrokerUnavailableError where a cluster does not answer.
@@ -38,7 +41,7 @@ async def initialise(settings: Settings, start: Start, say: Callable[[str], None
     await asyncio.to_thread(check_topics, settings)
     say("all topics are as they must be")
     say(await publish_first_rules(settings, rules))
-    for sentence in await set_start(settings, start):
+    for sentence in await set_start(settings, start, adopt):
         say(sentence)
 
 

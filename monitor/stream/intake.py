@@ -13,7 +13,7 @@ from abc import abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING
 
-from monitor.core.events import AXIS_PRINCIPAL, OFFSET, TIME, RowKind, credential_subject
+from monitor.core.events import AXIS_PRINCIPAL, OFFSET, TIME, RowKind, SourceId, credential_subject
 from monitor.errors import InvariantError, RejectedRecordError
 from monitor.intake.event import PartlyRead
 from monitor.intake.refusals import Refusals, SecretsSeen
@@ -31,12 +31,13 @@ if TYPE_CHECKING:
 
     from aiokafka.structs import ConsumerRecord
 
-    from monitor.core.events import Row, SourceId
+    from monitor.core.events import Row
     from monitor.intake.formats import Decoder
     from monitor.intake.inputs import Input
     from monitor.intake.rows import EventRouter, Former
     from monitor.settings import SourceSettings
     from monitor.stream.chunks import Partition, RoleApp
+    from monitor.stream.gaps import Gaps
     from monitor.stream.outlet import RoutedOutlet
     from monitor.stream.sender import Headers
 
@@ -294,17 +295,18 @@ class IntakeRole(Role):
         status_topic: str | None,
         *,
         outlet: RoutedOutlet,
-        source_ids: Callable[[str, int], SourceId],
+        cluster: str,
+        gaps: Gaps | None = None,
         inputs: Mapping[str, Input],
         replay: tuple[str, Decoder] | None = None,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         topics = [*sources, *([status_topic] if status_topic else []), *([replay[0]] if replay else [])]
-        super().__init__(app, topics, on_fatal)
+        super().__init__(app, topics, on_fatal, gaps)
         self._replay = replay
         self._sources = sources
         self._outlet = outlet
-        self._source_ids = source_ids
+        self._cluster = cluster
         self._decoders = {
             topic: read.decoder(SecretsSeen(sources[topic].name, outlet.metrics))
             for topic, read in inputs.items()
@@ -312,7 +314,7 @@ class IntakeRole(Role):
 
     def new_partition(self, tp: Partition, position: int) -> IntakePartition:
         """Return the reader of a newly assigned partition."""
-        source_id = self._source_ids(tp.topic, tp.partition)
+        source_id = SourceId(self._cluster, self.topic_ids[tp.topic], tp.topic, tp.partition)
         outlet = self._outlet
         if self._replay is not None and tp.topic == self._replay[0]:
             decode = self._replay[1]

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING
 
-from monitor.core.events import SourceId
 from monitor.intake.inputs import Input
 from monitor.intake.keys import load_keys
 from monitor.intake.replay import replayed
 from monitor.stream.chunks import RoleApp
+from monitor.stream.gaps import Gaps
 from monitor.stream.intake import IntakeRole
 from monitor.stream.outlet import RoutedOutlet, RulesAnnouncer
 from monitor.stream.producers import drop_producer, plain_producer, start_producer
-from monitor.stream.topics import cluster_id, topic_ids
+from monitor.stream.topics import cluster_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from aiokafka import AIOKafkaProducer
 
@@ -62,9 +61,7 @@ class IntakeStay:
             by_topic = {source.topic: source for source in sources}
             status = settings.topic("status") if own else None
             replay = settings.topic("replay") if own else None
-            topics = [*by_topic, *(topic for topic in (status, replay) if topic is not None)]
             cluster = await asyncio.to_thread(cluster_id, kafka)
-            ids = await asyncio.to_thread(topic_ids, kafka, topics)
             role = IntakeRole(
                 RoleApp(
                     "intake",
@@ -76,7 +73,8 @@ class IntakeStay:
                 by_topic,
                 status,
                 outlet=outlet,
-                source_ids=partial(_source_id, cluster, ids),
+                cluster=cluster,
+                gaps=Gaps(settings, self._metrics),
                 inputs={source.topic: Input.of(source, settings.formats) for source in sources},
                 replay=(replay, replayed(settings, self._metrics)) if replay is not None else None,
                 on_fatal=self._on_fatal,
@@ -118,10 +116,6 @@ class IntakeStay:
         if announcer is not None:
             self._rules.forget(announcer.follow)
             await announcer.stop()
-
-
-def _source_id(cluster: str, ids: Mapping[str, str], topic: str, partition: int) -> SourceId:
-    return SourceId(cluster, ids[topic], topic, partition)
 
 
 def _by_cluster(settings: Settings) -> list[tuple[KafkaSettings, list[SourceSettings]]]:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from monitor.errors import InvariantError
+from monitor.wire.positions import PositionNote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +55,8 @@ class OpenPartition(ABC):
         self.continuity = Continuity(tp, position)
         #: Where the group goes on, as far as we committed it.
         self.committed = position
+        #: What is committed beside the position.
+        self.note = PositionNote()
         #: Set when the partition is given up; work under way stops at its next pause.
         self.closed = False
 

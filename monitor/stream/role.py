@@ -17,16 +17,21 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from monitor.errors import InvariantError, SendError
+from monitor.stream.beginnings import Beginnings
 from monitor.stream.chunks import Chunk, Partition, RoleApp
 from monitor.stream.fatal import guarded
+from monitor.stream.gaps import Gaps
 from monitor.stream.producers import drop_producer, plain_producer, start_producer
 from monitor.stream.steps import reached
+from monitor.stream.topics import topic_ids
+from monitor.wire.positions import encode_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aiokafka import AIOKafkaProducer
 
+    from monitor.observe.metrics import Metrics
     from monitor.settings import Settings
     from monitor.stream.partition import OpenPartition
 
@@ -57,11 +62,18 @@ class Role(ABC):
     tick_seconds = 0.25
 
     def __init__(
-        self, app: RoleApp, topics: Sequence[str], on_fatal: Callable[[BaseException], None]
+        self,
+        app: RoleApp,
+        topics: Sequence[str],
+        on_fatal: Callable[[BaseException], None],
+        gaps: Gaps | None = None,
     ) -> None:
         self.app = app
         self.topics = tuple(topics)
         self.on_fatal = on_fatal
+        self._gaps = gaps
+        #: Which topics they are; known from the start on.
+        self.topic_ids: dict[str, str] = {}
         self._slots: dict[Partition, _Slot] = {}
         self._assigned = False
         #: Whether a chunk is being applied (or waits for its partition to open) right now.
@@ -91,6 +103,7 @@ class Role(ABC):
 
     async def start(self) -> None:
         """Join the group and begin."""
+        self.topic_ids = await asyncio.to_thread(topic_ids, self.app.kafka, self.topics)
         await self.app.start()
         self._ticker = asyncio.create_task(guarded(self._tick, self.on_fatal))
 
@@ -197,12 +210,13 @@ class Role(ABC):
         held = known
         try:
             async with asyncio.timeout(self.app.kafka.request_timeout_seconds):
-                position = await self._position(tp)
+                position, note = await Beginnings(self.app, self.topic_ids, self._gaps).of(tp)
             if held is not None and held.committed != position:
                 await self._close(held)
                 held = None
             if held is None:
                 held = self.new_partition(tp, position)
+                held.note = note
                 await held.open()
         except BaseException:
             if held is not None:
@@ -213,30 +227,6 @@ class Role(ABC):
             return
         # Where nobody advanced it meanwhile, what we held all along is right.
         slot.partition = held
-
-    async def _position(self, tp: Partition) -> int:
-        position = await self.app.thread.committed_position(tp)
-        first, end = await self.app.thread.bounds(tp)
-        place = f"{tp.topic}-{tp.partition}"
-        if position is None:
-            msg = (
-                f"{place}: group {self.app.group} has no position there; run `monitor init`"
-                " (with --from, to say where to begin) and start again"
-            )
-            raise InvariantError(msg)
-        if position > end:
-            msg = (
-                f"{place}: group {self.app.group} goes on at {position}, but the topic ends at"
-                f" {end}: it was deleted and made again, or its data was lost"
-            )
-            raise InvariantError(msg)
-        if position < first:
-            msg = (
-                f"{place}: records {position} to {first - 1} were deleted before they were read:"
-                " the topic's retention has overtaken this worker"
-            )
-            raise InvariantError(msg)
-        return position
 
     async def _on_revoked(self, *_signal: Any, **_: Any) -> None:
         # An optimisation only: what is not flushed here is read again by the next owner. It is
@@ -274,8 +264,11 @@ class Role(ABC):
     async def _commit(self, positions: dict[Partition, int]) -> bool:
         # aiokafka tries for ever.
         try:
+            notes = {part.tp: encode_note(part.note) for part in self.partitions}
             async with asyncio.timeout(self.app.kafka.request_timeout_seconds):
-                return await self.app.thread.commit_positions(positions)
+                return await self.app.thread.commit_positions(
+                    {tp: (position, notes[tp]) for tp, position in positions.items()}
+                )
         except (KafkaError, TimeoutError) as error:
             msg = f"group {self.app.group}: positions were not committed ({type(error).__name__})"
             raise SendError(msg) from error
@@ -305,10 +298,11 @@ class SendingRole(Role):
         self,
         app: RoleApp,
         settings: Settings,
+        metrics: Metrics,
         topic: str,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
-        super().__init__(app, [settings.topic(topic)], on_fatal)
+        super().__init__(app, [settings.topic(topic)], on_fatal, Gaps(settings, metrics))
         self.settings = settings
         self._producer: AIOKafkaProducer | None = None
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from monitor.errors import InvariantError
+from monitor.errors import ConfigurationError, Fault
 from monitor.stream.read import read_to_end
 from monitor.wire import state
 
@@ -182,8 +182,18 @@ class SavedState:
         else:
             self._pages.pop(key, None)
 
-    def check_whole(self, recovery: Recovery, committed: int) -> None:
-        """Raise InvariantError where there are subjects but no marks although positions were committed."""
-        if committed > 0 and recovery.records and not recovery.has_marks:
-            msg = f"{self._place}: subjects without marks: the state is torn"
-            raise InvariantError(msg)
+    def check_whole(self, recovery: Recovery, committed: int, rebuilt_below: int) -> None:
+        """Raise ConfigurationError where positions were committed, but the state that belongs to them is gone.
+
+        Marks are written with every flush, before its position is committed. Below `rebuilt_below` the
+        state is known to be made anew.
+        """
+        if recovery.has_marks or committed <= rebuilt_below or not committed:
+            return
+        torn = "holds subjects without marks" if recovery.records else "is empty"
+        fault = Fault(
+            self._place,
+            f"{torn}, although `routed` was read up to {committed}: what was counted is lost",
+            f"`monitor init --adopt {self._topic}` builds it anew from what `routed` keeps; see docs/disaster.md",
+        )
+        raise ConfigurationError("The state is lost", [fault])
