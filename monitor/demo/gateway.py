@@ -15,7 +15,7 @@ import yaml
 from monitor.errors import ConfigurationError, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 REALM: Final = "clinic-api"
 KEY_HEADER: Final = "x-api-key"
@@ -28,7 +28,7 @@ class GatewayPlan:
     """What the demo changes in the recipe.
 
     `clients` is client id → API key. Without `authz_port` nobody is asked: the gateway of those who
-    have no monitor.
+    have no monitor. `second_authz_port` is that of another decision service beside it.
     """
 
     port: int
@@ -36,6 +36,7 @@ class GatewayPlan:
     api_port: int
     authz_port: int | None
     clients: Mapping[str, str]
+    second_authz_port: int | None = None
 
     def __repr__(self) -> str:
         return f"GatewayPlan(port={self.port}, {len(self.clients)} clients)"
@@ -97,18 +98,23 @@ def gateway_config(plan: GatewayPlan) -> dict[str, Any]:
     filters[_API_KEY_AUTH]["typed_config"]["credentials"] = [
         {"key": key, "client": client} for client, key in plan.clients.items()
     ]
-    ports = {"api": plan.api_port, "authz": plan.authz_port}
+    asked = (plan.authz_port, plan.second_authz_port)
+    ports = {"api": [plan.api_port], "authz": [port for port in asked if port is not None]}
     if plan.authz_port is None:
         manager["http_filters"].remove(filters[_EXT_AUTHZ])
     static["clusters"] = [
-        _at(cluster, port) for cluster in static["clusters"] if (port := ports[cluster["name"]]) is not None
+        _at(cluster, ports[cluster["name"]]) for cluster in static["clusters"] if ports[cluster["name"]]
     ]
     return config
 
 
-def _at(cluster: dict[str, Any], port: int) -> dict[str, Any]:
-    endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
-    endpoint["address"]["socket_address"]["port_value"] = port
+def _at(cluster: dict[str, Any], ports: Sequence[int]) -> dict[str, Any]:
+    """Return the cluster with one endpoint for each port."""
+    endpoints = cluster["load_assignment"]["endpoints"][0]
+    endpoints["lb_endpoints"] = [
+        {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}
+        for port in ports
+    ]
     return cluster
 
 

@@ -78,22 +78,28 @@ class Told:
         self, status: CredentialStatus, version: int = 1, id_: str | None = None, **changes: Any
     ) -> DesiredState:
         """Return what the adapter is told."""
-        plain = {
-            "realm": "gate",
-            "id": self.ids[0] if id_ is None else id_,
-            "kind": min(self.adapter.traits.kinds),
-            "status": status,
-            "version": version,
-            "since_ms": 1_790_000_000_000,
-            "until_ms": None,
-            "incident": "INC-0142",
-            "finding": "f" * 32,
-            "rule_id": "r",
-            "rule_title": "Many patients",
-            "reason": "A credential read 200 patients in 10 minutes.",
-            "message": f"msg_{id_ or self.ids[0]}_{version}",
-        }
-        return DesiredState(**{**plain, **changes})
+        kind = min(self.adapter.traits.kinds)
+        return desired(self.ids[0] if id_ is None else id_, status, version, **{"kind": kind, **changes})
+
+
+def desired(id_: str, status: CredentialStatus, version: int = 1, **changes: Any) -> DesiredState:
+    """Return what an adapter is told about a credential."""
+    plain = {
+        "realm": "gate",
+        "id": id_,
+        "kind": "api_key",
+        "status": status,
+        "version": version,
+        "since_ms": 1_790_000_000_000,
+        "until_ms": None,
+        "incident": "INC-0142",
+        "finding": "f" * 32,
+        "rule_id": "r",
+        "rule_title": "Many patients",
+        "reason": "A credential read 200 patients in 10 minutes.",
+        "message": f"msg_{id_}_{version}",
+    }
+    return DesiredState(**{**plain, **changes})
 
 
 class OfServer:

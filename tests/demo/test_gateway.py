@@ -79,6 +79,8 @@ async def running_edge(folder: Path, *, authz: bool = True) -> AsyncIterator[Edg
     edge = Edge(port, folder / "envoy.log")
 
     async def decide(request: web.BaseRequest) -> web.Response:
+        if request.path.startswith("/-/"):
+            return web.Response()  # whether it is ready
         edge.asked.append({name.lower(): value for name, value in request.headers.items()})
         refused = request.headers.get("x-client-id") in edge.refused
         return web.Response(status=403 if refused else 200, text="refused" if refused else None)
