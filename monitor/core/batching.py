@@ -110,10 +110,12 @@ def _by_counter(
 
 
 def let_wait(subject: Subject, plan: Plan, axis_plan: AxisPlan) -> None:
-    """Set how much may wait before a rule could hold; nothing where one does, or the credential is refused."""
+    """Set how much may wait before a rule could hold; nothing where one does, or a finding is followed."""
     credit, sum_credit = axis_plan.least, axis_plan.least_sum
-    refused = subject.incident is not None and not subject.incident.active
-    if refused or subject.epoch != plan.record.version:
+    incident = subject.incident
+    # What follows a finding is told event by event.
+    followed = incident is not None and (not incident.active or incident.follows(subject.latest_ms))
+    if followed or subject.epoch != plan.record.version:
         subject.credit = 0
         return
     for (window_key, _, straggler_ms), series in subject.series.items():

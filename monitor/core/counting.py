@@ -28,11 +28,14 @@ def count(  # noqa: C901, PLR0917 - the hot path, in one piece
     time_ms: int,
     append_ms: int,
     counters: dict[str, int],
+    *,
+    stale: bool = False,
 ) -> list[Excess]:
     """Count an event of a subject; return the rules that hold and whose latch was open.
 
     `work` says what it adds to which counters, `read` which patients it read with success. `counters`
-    takes ``late`` and ``lost_late``.
+    takes ``late`` and ``lost_late``. `stale` says that the event is too old to be acted on: a latch that
+    it shuts is open to the first event that is not.
     """
     if subject.epoch != plan.record.version:
         subject.adopt(plan)
@@ -63,12 +66,21 @@ def count(  # noqa: C901, PLR0917 - the hot path, in one piece
                     else:
                         counters["late"] += 1
                         _straggle(
-                            subject, counter, span, group, values, time_ms, append_ms, excesses, counters
+                            subject,
+                            counter,
+                            span,
+                            group,
+                            values,
+                            time_ms,
+                            append_ms,
+                            excesses,
+                            counters,
+                            stale,
                         )
-                _evaluate(series, timely, group, excesses, straggler=False)
+                _evaluate(series, timely, group, excesses, straggler=False, stale=stale)
                 series.slack = 0  # the other timespans were not looked at
             elif series.slack <= 0:
-                _evaluate(series, counter.spans, group, excesses, straggler=False)
+                _evaluate(series, counter.spans, group, excesses, straggler=False, stale=stale)
     return excesses
 
 
@@ -100,6 +112,7 @@ def _straggle(  # noqa: PLR0917 - all that an event is
     append_ms: int,
     excesses: list[Excess],
     counters: dict[str, int],
+    stale: bool,
 ) -> None:
     """Count an event that is late for a timespan: a log that comes late is still a burst, with an `L` of its own."""
     key = (counter.window_key, group, span.timespan_ms)
@@ -112,7 +125,7 @@ def _straggle(  # noqa: PLR0917 - all that an event is
     series.slack -= series.window.add(time_ms, values)
     series.expires_ms = max(series.expires_ms, time_ms + counter.keep_ms)
     if series.slack <= 0:
-        _evaluate(series, (span,), group, excesses, straggler=True)
+        _evaluate(series, (span,), group, excesses, straggler=True, stale=stale)
 
 
 def slack_of(window: Window, spans: Sequence[Span]) -> int:
@@ -133,6 +146,7 @@ def _evaluate(
     excesses: list[Excess],
     *,
     straggler: bool,
+    stale: bool,
 ) -> None:
     """Evaluate all rules of a window; note those that hold and whose latch was open.
 
@@ -152,7 +166,15 @@ def _evaluate(
             if missing <= 0:
                 shut = latches.get(planned.latch)
                 latches[planned.latch] = last
-                if shut is None or last - shut > timespan_ms:
+                if (
+                    shut is None
+                    or last - shut > timespan_ms
+                    or (not stale and series.stale and planned.latch in series.stale)
+                ):
                     first = window.nth_latest(planned.threshold)
-                    excesses.append(Excess(planned, group, straggler, last, first))
+                    excesses.append(Excess(planned, group, straggler, last, first, stale))
+                    if stale:
+                        series.stale.add(planned.latch)
+                    else:
+                        series.stale.discard(planned.latch)
     series.slack = slack

@@ -17,22 +17,22 @@ from monitor.core.events import (
     KIND,
     OFFSET,
     STATUS,
-    STATUS_FINDING,
-    STATUS_VALUE,
-    STATUS_VERSION,
     SUBJECT,
     TIME,
-    CredentialStatus,
     RowKind,
+    read_status,
 )
+from monitor.core.evidence import Evidence, is_evidence, row_evidence
 from monitor.core.findings import Place, finding, observation
 from monitor.core.incident import REFUSALS, Incident
 from monitor.core.outcomes import Failure, Outcomes
 from monitor.core.plan import Plan
+from monitor.core.quiet import Listening
 from monitor.core.renaming import rename
 from monitor.core.resting import RestingSubject
 from monitor.core.subject import Subject
 from monitor.core.subjects import Subjects
+from monitor.core.windows import NEVER
 from monitor.errors import InvariantError
 
 if TYPE_CHECKING:
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 _MOST_WAITING_SUBJECTS: Final = 50_000
 
 _EVENT: Final = RowKind.EVENT.value
-_STATUS: Final = RowKind.STATUS.value
-_STATUSES: Final = frozenset(status.value for status in CredentialStatus)
 
 
 class Detector:
@@ -58,6 +56,8 @@ class Detector:
     To recover: `restore_rules`, then `restore_subject` for each subject, `marks.restore`, and apply
     the log again from the position committed. Times are epoch milliseconds; `append_ms` is the append
     time that Kafka gave the routed record. `unpack` reads what `restore_resting` and `rest` are given.
+    A finding by an event older than `max_age_ms` is *stale*; a credential that is refused is *quiet* after
+    `quiet_ms` without a request.
     """
 
     def __init__(
@@ -67,6 +67,8 @@ class Detector:
         allowed_lateness_ms: int,
         compile_pattern: CompilePattern,
         unpack: Unpack | None = None,
+        max_age_ms: int = 15 * 60_000,
+        quiet_ms: int = 2 * 60_000,
     ) -> None:
         self.marks = Marks()
         #: Below this routed offset what is missing is known to be lost, not to come again.
@@ -75,7 +77,9 @@ class Detector:
         self._allowed_lateness_ms = allowed_lateness_ms
         self._compile_pattern = compile_pattern
         self._plan = Plan.empty(allowed_lateness_ms=allowed_lateness_ms, compile_pattern=compile_pattern)
+        self._max_age_ms = max_age_ms
         self.subjects = Subjects(unpack)
+        self._listening = Listening(self.subjects, quiet_ms)
         #: Subjects with events that wait to be counted, and how many such events there were.
         self._waiting: list[Subject] = []
         #: The pseudonym key of the last rows that bore the pseudonyms of another one too.
@@ -218,6 +222,9 @@ class Detector:
                 self._outcomes.failed.append(Failure(record.source, at, type(error).__name__))
         counters["applied"] += applied
         counters["duplicates"] += duplicates
+        for subject, time_ms in self._listening.hear(record, prior, offset, append_ms):
+            self._tell("quiet", place, subject, time_ms)
+            self.subjects.touch(subject, time_ms, self._plan.axes[AXIS_PRINCIPAL].keep_ms)
         if len(self._waiting) > _MOST_WAITING_SUBJECTS:
             self._settle_all()
 
@@ -296,10 +303,12 @@ class Detector:
         if age_ms > axis_plan.horizon_ms:
             counters["too_late"] += 1
             return
+        floor_ms = NEVER if subject is None else subject.floor_ms
         work, refused = [], False
         for counter, read_of in axis_plan.select(row):
             if age_ms <= counter.horizon_ms and time_ms >= counter.floor_ms:
-                work.append((counter, read_of(row)))
+                if time_ms > floor_ms:
+                    work.append((counter, read_of(row)))
             else:
                 refused = True
         if refused:
@@ -315,7 +324,8 @@ class Detector:
         if incident is not None and not incident.active:
             told = incident.seen(http_status, time_ms)
         if incident is None or incident.active or http_status not in REFUSALS:
-            excesses = count(subject, plan, work, read, time_ms, append_ms, counters)
+            stale = age_ms > self._max_age_ms
+            excesses = count(subject, plan, work, read, time_ms, append_ms, counters, stale=stale)
         else:
             excesses = ()  # the monitor's own refusals do not enter windows
         if time_ms > subject.latest_ms:
@@ -323,30 +333,37 @@ class Detector:
         if axis_plan.waits:
             let_wait(subject, plan, axis_plan)
         self.subjects.touch(subject, time_ms, axis_plan.keep_ms)
-        if told is not None and incident is not None:
-            self._outcomes.observations.append(observation(told, place, subject, incident, time_ms))
+        if incident is not None:
+            self._follow(subject, incident, row, place, time_ms, told)
         for excess in excesses:
             found = finding(place, row, subject, excess)
             self._outcomes.findings.append(found)
             if axis == AXIS_PRINCIPAL:
                 if subject.incident is None:
                     subject.incident = Incident()
-                subject.incident.found(found["id"], excess.first_ms)
+                timespan_ms = excess.planned.rule.timespan_ms
+                subject.incident.found(found["id"], excess.first_ms, excess.last_ms, timespan_ms)
+
+    def _follow(  # noqa: PLR0917 - all that an event is
+        self, subject: Subject, incident: Incident, row: Row, place: Place, time_ms: int, told: str | None
+    ) -> None:
+        """Note what an event after a finding is evidence of, and tell of it where that is due."""
+        if incident.active:
+            told = incident.exposes(row[STATUS], time_ms, subject.history)
+        if incident.case is not None and incident.follows(time_ms) and is_evidence(row):
+            shown = Evidence(incident.case, *row_evidence(row), time_ms, place.source)
+            self._outcomes.evidence.append(shown)
+        if told is not None:
+            self._tell(told, place, subject, time_ms)
+
+    def _tell(self, what: str, place: Place, subject: Subject, time_ms: int) -> None:
+        if subject.incident is not None:
+            seen = observation(what, place, subject, subject.incident, time_ms)
+            self._outcomes.observations.append(seen)
 
     def _status(self, row: Row, place: Place) -> None:
         key = row[AXIS], row[SUBJECT]
-        version, status, answered, at_ms = (
-            row[STATUS_VERSION],
-            row[STATUS_VALUE],
-            row[STATUS_FINDING],
-            row[TIME],
-        )
-        if row[KIND] != _STATUS or status not in _STATUSES or not isinstance(at_ms, int):
-            msg = "a row of an unknown kind, or of an unknown status"
-            raise ValueError(msg)
-        if not isinstance(version, int):
-            msg = "a status of a wrong version"
-            raise TypeError(msg)
+        status = read_status(row)
         subject = self.subjects.held.get(key)
         if subject is not None and place.offset <= subject.recovered:
             self._outcomes.counters["replay_skipped"] += 1
@@ -359,8 +376,16 @@ class Detector:
         incident = subject.incident
         if incident is None:
             incident = subject.incident = Incident()
-        if version > incident.version:
-            incident.change(version, status, answered, at_ms)
+        if status.version < incident.version:
+            return
+        if status.version > incident.version:
+            incident.change(status.version, status.value, status.finding, status.at_ms)
             if incident.active:
                 subject.reopen()
-            self.subjects.touch(subject, at_ms, self._plan.axes[AXIS_PRINCIPAL].keep_ms)
+        incident.attend(status.watch, status.at_ms)
+        if status.restart_ms is not None:
+            subject.restart(status.restart_ms)
+        if status.reopen_ms is not None and incident.reopens(status.reopen_ms):
+            subject.reopen()
+        self._listening.to(key, subject)
+        self.subjects.touch(subject, status.at_ms, self._plan.axes[AXIS_PRINCIPAL].keep_ms)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 Row = Sequence[Any]
 
@@ -124,6 +124,9 @@ DEFAULT_CLASSES: Final[dict[str, str]] = {
 }
 
 
+_STATUSES: Final = frozenset(status.value for status in CredentialStatus)
+
+
 @dataclass(frozen=True, slots=True)
 class SourceId:
     """One source partition, told apart from a topic of the same name that was made again."""
@@ -159,6 +162,35 @@ class RulesRecord:
     version: int
     revision: str
     document: dict[str, Any]
+
+
+class StatusRow(NamedTuple):
+    """What a `RowKind.STATUS` row tells, but for its place."""
+
+    version: int
+    value: str
+    finding: str | None
+    at_ms: int
+    restart_ms: int | None
+    reopen_ms: int | None
+    watch: str | None
+
+
+def read_status(row: Row) -> StatusRow:
+    """Return what a status row tells; one of the version before ends with the finding.
+
+    Raises ValueError or TypeError where it is none.
+    """
+    version, value, finding = row[STATUS_VERSION], row[STATUS_VALUE], row[STATUS_FINDING]
+    restart_ms, reopen_ms, watch = row[STATUS_RESTART:STATUS_LENGTH] or (None, None, None)
+    if row[KIND] != RowKind.STATUS or value not in _STATUSES:
+        msg = "a row of an unknown kind, or of an unknown status"
+        raise ValueError(msg)
+    times = row[TIME], *(time for time in (restart_ms, reopen_ms) if time is not None)
+    if not isinstance(version, int) or not all(isinstance(time, int) for time in times):
+        msg = "a status of a wrong version or time"
+        raise TypeError(msg)
+    return StatusRow(version, value, finding, row[TIME], restart_ms, reopen_ms, watch)
 
 
 def credential_subject(realm: str, principal: str) -> str:

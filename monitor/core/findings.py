@@ -48,6 +48,8 @@ class Excess(NamedTuple):
     #: `L`, and the time of the first event among those that reach the threshold.
     last_ms: int
     first_ms: int
+    #: Whether the event that reached it is too old to be acted on.
+    stale: bool = False
 
 
 def finding_id(place: Place, row: Row, subject: Subject, excess: Excess) -> str:
@@ -74,9 +76,9 @@ def finding(place: Place, row: Row, subject: Subject, excess: Excess) -> dict[st
     `value` is the threshold: the window holds at least as many, and how many more it remembers
     depends on the other rules that share it.
     """
-    planned, group, straggler, last_ms, first_ms = excess
+    planned, group, straggler, last_ms, first_ms, stale = excess
     rule = planned.rule
-    from_ms = last_ms - rule.timespan_ms
+    from_ms = max(last_ms - rule.timespan_ms, subject.floor_ms)
     patients, more, tenants = 1 if subject.axis == AXIS_PATIENT else 0, False, 0
     if subject.history is not None:
         patients, more, tenants = subject.history.count_after(from_ms)
@@ -121,6 +123,7 @@ def finding(place: Place, row: Row, subject: Subject, excess: Excess) -> dict[st
         "patients_capped": more,
         "tenants": tenants,
         "straggler": straggler,
+        "stale": stale,
         "warming": from_ms < planned.complete_ms,
         "observed_ms": place.append_ms,
         "routed": {"partition": place.partition, "offset": place.offset},
@@ -131,7 +134,7 @@ def finding(place: Place, row: Row, subject: Subject, excess: Excess) -> dict[st
 def observation(
     what: str, place: Place, subject: Subject, incident: Incident, time_ms: int
 ) -> dict[str, Any]:
-    """Return what an incident tells of its credential: its first refusal, or requests leaked."""
+    """Return what an incident tells of its credential: its first refusal, silence, or whom it still read."""
     patients, more = 0, False
     if subject.history is not None:
         patients, more, _ = subject.history.count_after(incident.start_ms - 1)
@@ -141,12 +144,13 @@ def observation(
         "v": FORMAT_VERSION,
         "kind": "observation",
         "what": what,
-        "finding": incident.finding,
+        "finding": incident.watch or incident.finding,
         **who,
         "status_version": incident.version,
         "time_ms": time_ms,
         "observed_ms": place.append_ms,
         "leaked": incident.leaked,
+        "exposed": incident.exposed,
         "patients": patients,
         "patients_capped": more,
         "routed": {"partition": place.partition, "offset": place.offset},

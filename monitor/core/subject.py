@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from monitor.core.plan import Counter, Plan, SeriesKey
     from monitor.core.windows import Window
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+#: It had no stale latches, and no time before which nothing counts.
+_FORMAT_BEFORE: Final = 1
 #: Offset of a subject that was not recovered: every row is newer.
 _NOT_RECOVERED: Final = -1
 
@@ -25,11 +27,12 @@ _NOT_RECOVERED: Final = -1
 class Series:
     """One window of a subject, with the latches of the rules that look at it.
 
-    A latch is shut where it has an entry: `L` of the last evaluation that was true. `slack` is how
-    much more must be added before any rule can hold that does not hold now; 0 where that is not known.
+    A latch is shut where it has an entry: `L` of the last evaluation that was true. Those in `stale`
+    were shut by an event too old to act on, and are open to one that is not. `slack` is how much more
+    must be added before any rule can hold that does not hold now; 0 where that is not known.
     """
 
-    __slots__ = ("born", "expires_ms", "latches", "slack", "window")
+    __slots__ = ("born", "expires_ms", "latches", "slack", "stale", "window")
 
     def __init__(self, born: int, window: Window, slack: int) -> None:
         self.born = born
@@ -37,6 +40,7 @@ class Series:
         #: Append time after which nothing in here can change a result.
         self.expires_ms = NEVER
         self.latches: dict[str, int] = {}
+        self.stale: set[str] = set()
         self.slack = slack
 
 
@@ -54,6 +58,7 @@ class Subject:
         "dirty",
         "epoch",
         "expires_ms",
+        "floor_ms",
         "history",
         "incident",
         "latest_ms",
@@ -71,6 +76,8 @@ class Subject:
         self.epoch = epoch
         self.recovered = _NOT_RECOVERED
         self.expires_ms = NEVER
+        #: Events up to this time count no more.
+        self.floor_ms = NEVER
         self.dirty = False
         self.series: dict[SeriesKey, Series] = {}
         self.history: PatientHistory | None = None
@@ -98,7 +105,9 @@ class Subject:
     @property
     def counts_until_ms(self) -> int | None:
         """The append time (inclusive) up to which the state counts, None where it always does."""
-        return None if self.incident is not None and self.incident.version else self.expires_ms
+        incident = self.incident
+        lasts = incident is not None and (incident.version or incident.watch)
+        return None if lasts else self.expires_ms
 
     def adopt(self, plan: Plan) -> None:
         """Bring the series in line with a rule set: windows of what is still counted stay."""
@@ -116,6 +125,7 @@ class Subject:
             series.slack = 0
             for latch in series.latches.keys() - plan.latches:
                 del series.latches[latch]
+            series.stale &= plan.latches
 
     def open_series(self, counter: Counter, key: SeriesKey) -> Series:
         """Return a new, empty series in the place of `key`."""
@@ -142,6 +152,18 @@ class Subject:
         """Open every latch."""
         for series in self.series.values():
             series.latches.clear()
+            series.stale.clear()
+
+    def restart(self, floor_ms: int) -> None:
+        """Let nothing up to a time (inclusive) count any more; a time before the last one changes nothing."""
+        if floor_ms <= self.floor_ms:
+            return
+        self.floor_ms = floor_ms
+        # Nothing that may not count waits to be counted.
+        self.latest_ms = max(self.latest_ms, floor_ms + 1)
+        for series in self.series.values():
+            series.window.forget(floor_ms)
+            series.slack = 0
 
     def latest_counted_ms(self) -> int:
         """Return the latest time of all that its windows were told of, `NEVER` where they are empty."""
@@ -166,34 +188,51 @@ class Subject:
             self.epoch,
             self.expires_ms,
             [
-                [*key, series.born, series.expires_ms, series.window.snapshot(), list(series.latches.items())]
+                [
+                    *key,
+                    series.born,
+                    series.expires_ms,
+                    series.window.snapshot(),
+                    list(series.latches.items()),
+                    sorted(series.stale),
+                ]
                 for key, series in self.series.items()
             ],
             None if self.history is None else self.history.snapshot(),
             None if self.incident is None else self.incident.snapshot(),
+            self.floor_ms,
         ]
 
     @classmethod
     def restore(cls, axis: str, name: str, stamp: int, plain: Sequence[Any]) -> Subject:
-        """Return the subject of a plain form, recovered up to the routed offset `stamp`.
+        """Return the subject of a plain form, of this version or the one before.
 
-        Raises InvariantError for a form that this code does not read.
+        It is recovered up to the routed offset `stamp`. Raises InvariantError for a form that this code
+        does not read.
         """
-        version, epoch, expires_ms, all_series, history, incident = plain
-        if version != _FORMAT:
-            msg = f"subject snapshot of version {version!r}: this monitor reads {_FORMAT}"
+        version, epoch, expires_ms, all_series, history, incident, *floor = plain
+        if version not in (_FORMAT, _FORMAT_BEFORE):
+            msg = (
+                f"subject snapshot of version {version!r}: this monitor reads {_FORMAT_BEFORE} and {_FORMAT};"
+                " was it downgraded?"
+            )
             raise InvariantError(msg)
         subject = cls(axis, name, epoch)
         subject.recovered = stamp
         subject.expires_ms = expires_ms
-        for window_key, group, timespan_ms, born, series_expires_ms, window, latches in all_series:
+        for window_key, group, timespan_ms, born, series_expires_ms, window, latches, *stale in all_series:
             series = Series(born, restore_window(window), 0)
             series.expires_ms = series_expires_ms
             series.latches = dict(latches)
+            if stale:
+                series.stale = set(stale[0])
             subject.series[window_key, tuple(group), timespan_ms] = series
         if history is not None:
             subject.history = PatientHistory.restore(history)
         if incident is not None:
             subject.incident = Incident.restore(incident)
         subject.latest_ms = subject.latest_counted_ms()
+        if floor and floor[0] != NEVER:
+            subject.floor_ms = floor[0]
+            subject.latest_ms = max(subject.latest_ms, subject.floor_ms + 1)
         return subject

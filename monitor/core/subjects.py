@@ -28,6 +28,8 @@ class Subjects:
         self._dirty: list[Subject] = []
         self._moved: list[SubjectKey] = []
         self._round: Iterator[SubjectKey] = iter(())
+        #: Restored subjects that always count: their credential's status was changed.
+        self._lasting: list[SubjectKey] = []
 
     def __len__(self) -> int:
         return len(self.held)
@@ -100,6 +102,15 @@ class Subjects:
         `until_ms` is what `counts_until` said of it.
         """
         self.held[key] = RestingSubject(packed, stamp, until_ms)
+        if until_ms is None:
+            self._lasting.append(key)
+
+    def take_lasting(self) -> list[SubjectKey]:
+        """Return those that always count, of what was restored since the last call and is still held."""
+        if not self._lasting:
+            return []
+        lasting, self._lasting = self._lasting, []
+        return [key for key in lasting if key in self.held]
 
     def restore(self, key: SubjectKey, stamp: int, plain: Sequence[object] | None, epoch: int) -> None:
         """Take a subject as it was after the routed offset `stamp`; None says that it was freed.
@@ -113,6 +124,8 @@ class Subjects:
             subject.recovered = stamp
         else:
             subject = Subject.restore(axis, name, stamp, plain)
+            if subject.counts_until_ms is None:
+                self._lasting.append((axis, name))
         self.held[axis, name] = subject
 
     def move(self, key: SubjectKey, to: SubjectKey) -> None:

@@ -66,6 +66,13 @@ class TimeWindow:
             self._discard()
         self._compact()
 
+    def forget(self, until_ms: int) -> None:
+        """Forget all entries up to a time (inclusive); `L` stays."""
+        at = bisect_right(self._times, until_ms, self._start)
+        while self._start < at:
+            self._discard()
+        self._compact()
+
     def _discard(self) -> None:
         """Drop the oldest entry."""
         self._start += 1

@@ -263,6 +263,34 @@ class Metrics(Catalogue):
         self.open_incidents = self._gauge(
             "open_incidents", "Incidents that are neither ended nor given up, by state.", "state"
         )
+        self.held = self._gauge(
+            "held", "Responses that are held, by what holds them; the credentials stay active.", "reason"
+        )
+        self.oldest_held_seconds = self._gauge(
+            "oldest_held_seconds",
+            "Age of the oldest response that waits for a person, in seconds; 0 with none.",
+        )
+        self.held_patients = self._gauge(
+            "held_patients",
+            "Most patients that a credential has read whose response waits for a person.",
+        )
+        self.held_pages_total = self._counter(
+            "held_pages_total",
+            "Times that the patients read by a held credential had doubled: each is a page.",
+        )
+        self.directory_readable = self._gauge(
+            "directory_readable",
+            "0 where the credential directory has changed and cannot be read: the one before stays; else 1.",
+        )
+        self.fuses_blown = self._gauge(
+            "fuses_blown", "Fuses that have blown and hold everything automatic of their kind."
+        )
+        self.break_glass_until_timestamp_seconds = self._gauge(
+            "break_glass_until_timestamp_seconds",
+            "Until when automation is paused, or everybody let through, in seconds since the epoch;"
+            " 0 where it is not.",
+            "glass",
+        )
         self.leaks_total = self._counter(
             "leaks_total", "Successful requests of a credential after it was refused."
         )

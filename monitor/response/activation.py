@@ -16,7 +16,7 @@ from monitor.core.events import RulesRecord
 from monitor.core.plan import Plan
 from monitor.core.rules import rule_set_from_document
 from monitor.errors import InvariantError
-from monitor.response.lifecycle import Decision
+from monitor.response.states import Decision
 from monitor.rulebook import compile_pattern
 from monitor.stream.kafka import consumer_options
 from monitor.stream.rules import holds

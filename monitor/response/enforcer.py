@@ -1,4 +1,4 @@
-"""The one active enforcer: findings in, decisions, statuses and deliveries out.
+"""The one active enforcer: findings and acts in, decisions, statuses and deliveries out.
 
 All changes go through one writer, which makes whatever has queued up durable in one transaction.
 Nothing is done before it is durable: no status goes back to detect, no gateway is called.
@@ -16,28 +16,28 @@ import orjson
 import structlog
 
 from monitor.errors import InvariantError
-from monitor.response import lifecycle
-from monitor.response.activation import on_act, read_control
+from monitor.response import activation, lifecycle, switches
 from monitor.response.adapters import build_endpoints
+from monitor.response.casebook import Casebook, policy_of
 from monitor.response.decided import DecidedFindings
 from monitor.response.delivery import DeliveryDesk
-from monitor.response.ledger import Ledger
-from monitor.response.lifecycle import Decision, Policy, Step
+from monitor.response.evidence import EvidenceGatherer
+from monitor.response.followed import FollowedDirectory
+from monitor.response.ledger import Ledger, changes_of
 from monitor.response.line import RetryPolicy
+from monitor.response.observing import on_gap, on_observation
 from monitor.response.opening import opener_of
 from monitor.response.pager import Pager
+from monitor.response.people import People
 from monitor.response.receipts import Receipts
+from monitor.response.reporting import refresh, report
+from monitor.response.states import Decision, Step
+from monitor.response.writer import Writer
 from monitor.stream.fatal import guarded
 from monitor.stream.sender import Delivery, OrderedSender
 from monitor.stream.steps import reached
-from monitor.wire.credentials import (
-    FORMAT_VERSION,
-    CredentialRecord,
-    CredentialStatusEntry,
-    EnforcerRecord,
-    RulesInForce,
-    encode,
-)
+from monitor.wire.credentials import FORMAT_VERSION, RulesInForce, encode, status_entry
+from monitor.wire.safety import fuse_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,14 +47,16 @@ if TYPE_CHECKING:
 
     from monitor.observe.metrics import Metrics
     from monitor.settings import Settings
+    from monitor.wire.credentials import CredentialStatusEntry
 
 log = structlog.get_logger(__name__)
 
 HEARTBEAT_SECONDS: Final = 2.0
+_FORGET_SECONDS: Final = 600.0
 
 
 class Enforcer:
-    """Holds the book of credentials; alive between `start` and `stop`."""
+    """Holds the casebook; alive between `start` and `stop`. `people` answers those who ask (`Responder`)."""
 
     def __init__(
         self,
@@ -69,28 +71,24 @@ class Enforcer:
         self._on_fatal = on_fatal
         self._ledger = Ledger(settings)
         self._statuses = OrderedSender(status_producer, settings.topic("status"), on_fatal)
-        self._policy = Policy(
-            mode=response.mode,
-            max_age_ms=int(response.max_age.total_seconds() * 1000),
-            default_ttl_ms=int(response.default_ttl.total_seconds() * 1000),
-            delivers=bool(response.adapters),
-        )
         self._endpoints = build_endpoints(response.adapters)
         self._retries = RetryPolicy(
             ceiling=response.retry_ceiling.total_seconds(), give_up=response.give_up_after.total_seconds()
         )
         self._opened = opener_of(settings)
+        self._directory = FollowedDirectory(settings.credentials.directory_file, metrics)
+        self._book = Casebook(policy_of(response), self._directory.read())
         self._desk: DeliveryDesk | None = None
         self._pager = Pager(settings.observe, metrics)
         #: The statuses that are on their way back to detect.
         self._said = Delivery()
-        self._book: dict[str, CredentialRecord] = {}
-        self._position = EnforcerRecord()
         self._rules: RulesInForce | None = None
+        self._rules_changed = False
         self._decided = DecidedFindings()
-        self._changes: asyncio.Queue[tuple[Callable[[], Step], asyncio.Future[None]]] = asyncio.Queue()
-        #: What callers of `_put` wait for.
-        self._undone: set[asyncio.Future[None]] = set()
+        self._gatherer = EvidenceGatherer(settings, status_producer, on_fatal, self._gathered)
+        self._writer = Writer(self._take, self._commit, self._follow)
+        #: What people ask, and are shown.
+        self.people = People(self._book, self._writer)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -100,25 +98,34 @@ class Enforcer:
 
     async def start(self) -> None:
         """Take over: fence the one before, read its ledger, say again what may not have been heard."""
-        await self._ledger.take_over()
-        self._book.update(self._ledger.credentials)
-        self._position = self._ledger.position
-        self._rules = self._ledger.rules
-        await self._decided.load(self._settings, self.findings_offset)
+        ledger, book = self._ledger, self._book
+        await ledger.take_over()
+        book.records.update(ledger.credentials)
+        book.earlier.update(ledger.incidents)
+        book.allowed.update(ledger.allowed)
+        book.fuse, book.glass, book.position = fuse_of(ledger.fuse), ledger.glass, ledger.position
+        self._rules = ledger.rules
+        since = book.position.evidence_offset
+        since = self.findings_offset if since is None else since
+        book.position = msgspec.structs.replace(book.position, evidence_offset=since)
+        for offset, finding in await self._decided.load(self._settings, self.findings_offset, since):
+            self._gatherer.put(offset, finding)
+        await self.people.load(self._settings)
         self._metrics.takeovers_total.inc()
         self._metrics.enforcer_active.set(1)
-        self._tasks = [asyncio.create_task(guarded(self._write, self._on_fatal))]
-        await self._change(Step)  # the first heartbeat, before anything is decided
+        await self._say_mode()
+        self._tasks = [asyncio.create_task(guarded(self._writer.run, self._on_fatal))]
+        await self._writer.change(Step)  # the first heartbeat, before anything is decided
         reached("enforce.active")
         # Versions make it harmless to say again what the one before may have said already.
-        for record in self._book.values():
-            self._say_status(record)
+        for record in book.records.values():
+            self._say(status_entry(record))
         receipts = Receipts(
-            self._book,
-            self._change,
+            book.records,
+            self._writer.change,
             self._metrics,
             disable=self._disable,
-            disabled=lambda: self._position.disabled,
+            disabled=lambda: book.position.disabled,
         )
         self._desk = DeliveryDesk(
             self._endpoints,
@@ -131,11 +138,18 @@ class Enforcer:
         self._desk.resume()
         self._tasks += [
             asyncio.create_task(guarded(work, self._on_fatal))
-            for work in (self._read_control, self._beat, self._expire, self._reconcile)
+            for work in (
+                self._read_control,
+                self._beat,
+                self._tick,
+                self._reconcile,
+                self._forget,
+                self._gatherer.run,
+            )
         ]
-        self._pager.start(self._book.values())
-        self._refresh_metrics()
-        log.info("enforcer active", mode=self._policy.mode, next_finding=self.findings_offset)
+        self._pager.start(book.records.values())
+        self._refresh()
+        log.info("enforcer active", mode=book.policy.mode, next_finding=self.findings_offset)
 
     async def stop(self) -> None:
         """Stand down; whatever was begun goes on with the next enforcer."""
@@ -145,12 +159,9 @@ class Enforcer:
         await self._pager.stop()
         if self._desk is not None:
             await self._desk.stop()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._end_tasks()
         # Whoever still waits must not wait for ever; what is not in the ledger is decided again.
-        self._settle(None)
+        self._writer.settle(None)
         await self._ledger.close()
         await self._said.wait()  # the producer must not be stopped under them
 
@@ -158,19 +169,26 @@ class Enforcer:
         """Stand down as a crash would: nothing is begun, and Kafka is not waited for."""
         self._stand_down()
         self._statuses.end()
-        for task in self._tasks:
-            task.cancel()
+        self._gatherer.end()
+        await self._end_tasks()
         await self._pager.stop()
         if self._desk is not None:
             await self._desk.stop()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        self._settle(None)
+        self._writer.settle(None)
         await self._ledger.drop()
 
     def _stand_down(self) -> None:
         self._metrics.enforcer_active.set(0)
         self._metrics.incident_info.clear()
+
+    async def _end_tasks(self) -> None:
+        while left := [task for task in self._tasks if not task.done()]:
+            for task in left:
+                task.cancel()
+            # A consumer of aiokafka that is being opened or closed may swallow a cancellation.
+            await asyncio.wait(left, timeout=1.0)
+
+    # Findings
 
     async def apply_findings(self, records: Sequence[ConsumerRecord]) -> None:
         """Decide about findings and observations, in order; returns once that is durable.
@@ -179,15 +197,12 @@ class Enforcer:
         enforcer is stopped meanwhile it returns too, and `findings_offset` says how far it came.
         """
         new = [record for record in records if record.offset >= self.findings_offset]
-        if not new:
-            return
         # All are queued before the first is waited for: the writer then takes them together.
-        waits = [self._put(partial(self._decide, record)) for record in new]
-        for wait in waits:
+        for wait in [self._writer.put(partial(self._decide, record)) for record in new]:
             await wait
 
     def _decide(self, record: ConsumerRecord) -> Step:
-        if record.offset < self._position.findings_offset:
+        if record.offset < self._book.position.findings_offset:
             return Step()
         try:
             entry = orjson.loads(record.value)
@@ -202,189 +217,137 @@ class Enforcer:
         raise InvariantError(msg)
 
     def _judge(self, entry: dict[str, Any], record: ConsumerRecord) -> Step:
-        now_ms = _now_ms()
-        self._position = msgspec.structs.replace(self._position, findings_offset=record.offset + 1)
-        current = self._book.get(entry["subject"])
+        now_ms, book = _now_ms(), self._book
         if entry["kind"] == "observation" and entry["what"] == "gap":
             # Every worker that meets it tells of it.
-            step = Step() if entry["id"] in self._decided else lifecycle.on_gap(entry)
+            step = Step() if entry["id"] in self._decided else on_gap(entry)
             self._decided.add(entry["id"])
         elif entry["kind"] == "observation":
-            step = lifecycle.on_observation(current, entry, now_ms)
+            step = on_observation(book.records.get(entry["subject"]), entry, now_ms)
         elif entry["id"] in self._decided:
             step = Step()  # a worker that died says again what it had said
         else:
+            step = lifecycle.on_finding(book, entry, now_ms)
             self._decided.add(entry["id"])
-            incident = f"INC-{self._position.incidents + 1:04d}"
-            step = lifecycle.on_finding(current, entry, self._policy, incident, now_ms)
+            self._gatherer.put(record.offset, entry)
             self._pager.found(entry)
-            if step.record is not None and step.record.incident == incident:
-                self._position = msgspec.structs.replace(
-                    self._position, incidents=self._position.incidents + 1
-                )
             self._metrics.decision_seconds.observe(max(0.0, (now_ms - entry["event"]["time_ms"]) / 1000))
+        book.position = msgspec.structs.replace(book.position, findings_offset=record.offset + 1)
         return step
-
-    def _disable(self, adapter: str, fingerprint: str, reason: str) -> Step:
-        disabled = {**self._position.disabled, adapter: fingerprint}
-        self._position = msgspec.structs.replace(self._position, disabled=disabled)
-        return Step([Decision("adapter_disabled", {"adapter": adapter, "reason": reason})])
 
     # The one writer
 
-    def _put(self, change: Callable[[], Step]) -> asyncio.Future[None]:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._undone.add(done)
-        done.add_done_callback(self._undone.discard)
-        self._changes.put_nowait((change, done))
-        return done
+    def _take(self, step: Step) -> None:
+        self._book.take(step)
 
-    async def _change(self, change: Callable[[], Step]) -> None:
-        await self._put(change)
+    async def _commit(self, steps: Sequence[Step]) -> None:
+        decisions = [decision for step in steps for decision in step.decisions]
+        changes = changes_of(steps)
+        rules = self._rules if self._rules_changed else None
+        first, at_ms = self._book.position.sequence, _now_ms()
+        await self._ledger.commit(decisions, changes, self._book.position, rules)
+        self._rules_changed = False
+        self._book.position = self._ledger.position
+        self.people.receive(decisions, first, at_ms)
 
-    def _settle(self, error: Exception | None) -> None:
-        """End every wait for a change; nothing is changed any more."""
-        for done in list(self._undone):
-            if done.done():
+    def _follow(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            if step.record is None:
                 continue
-            if error is None:
-                done.set_result(None)
-            else:
-                done.set_exception(error)
-                done.exception()  # seen: not every one of them is waited for
-
-    async def _write(self) -> None:
-        try:
-            await self._write_on()
-        except Exception as error:
-            self._settle(error)
-            raise
-
-    async def _write_on(self) -> None:
-        while True:
-            queued = [await self._changes.get()]
-            while not self._changes.empty():
-                queued.append(self._changes.get_nowait())
-            rules_before = self._rules
-            # A change sees those before it; if the commit fails, the process ends.
-            steps = [self._take(change) for change, _ in queued]
-            decisions = [decision for step in steps for decision in step.decisions]
-            records = {step.record.subject: step.record for step in steps if step.record is not None}
-            rules = self._rules if self._rules is not rules_before else None
-            await self._ledger.commit(decisions, list(records.values()), self._position, rules)
-            self._position = self._ledger.position
-            for step in steps:
-                self._say(step)
-            self._report(decisions)
-            for _, done in queued:
-                if not done.done():
-                    done.set_result(None)
-
-    def _take(self, change: Callable[[], Step]) -> Step:
-        step = change()
-        if step.record is not None:
-            self._book[step.record.subject] = step.record
-        return step
-
-    def _say(self, step: Step) -> None:
-        if step.record is not None and (step.told or step.reopens):
-            self._say_status(step.record)
-        if step.record is not None and step.told and self._desk is not None:
-            self._desk.deliver(step.record.subject)
-
-    def _report(self, decisions: Sequence[Decision]) -> None:
-        for decision in decisions:
-            details = decision.details
-            self._metrics.decisions_total.labels(decision.kind).inc()
-            if decision.kind == "leaked":
-                self._metrics.leaks_total.inc()
-            if decision.kind in {"enforced", "failed"} and details.get("incident"):
-                self._metrics.incident_patients.observe(
-                    self._book[f"{details['realm']}/{details['id']}"].patients
-                )
-            if decision.kind == "enforced":
-                record = self._book[f"{details['realm']}/{details['id']}"]
-                if record.enforced_ms is not None:
-                    self._metrics.enforced_seconds.observe((record.enforced_ms - record.requested_ms) / 1000)
-            log.info(
-                decision.kind,
-                incident=details.get("incident"),
-                finding=details.get("finding"),
-                reason=details.get("reason"),
-                mode=self._policy.mode,
-            )
+            if step.told or step.heard:
+                self._say(status_entry(step.record))
+            if step.told and self._desk is not None:
+                self._desk.deliver(step.record.subject)
+        decisions = [decision for step in steps for decision in step.decisions]
+        report(decisions, self._book, self._metrics)
         if decisions:
-            self._refresh_metrics()
+            self._refresh()
 
-    def _refresh_metrics(self) -> None:
-        self._pager.show(self._book.values())
-        counts = dict.fromkeys(("requested", "accepted", "enforced", "quiet", "failed"), 0)
-        oldest = 0.0
-        now_ms = _now_ms()
-        for record in self._book.values():
-            if lifecycle.is_open(record):
-                counts[record.state] = counts.get(record.state, 0) + 1
-            if record.accepted_ms is None and self._policy.delivers:
-                oldest = max(oldest, (now_ms - record.requested_ms) / 1000)
-        self._metrics.list_incidents(
-            (record.incident, record.rule.id, record.state)
-            for record in self._book.values()
-            if lifecycle.is_open(record)
-        )
-        for state, count in counts.items():
-            self._metrics.open_incidents.labels(state).set(count)
-        self._metrics.oldest_undelivered_seconds.set(oldest)
+    def _refresh(self) -> None:
+        self._pager.show(self._book.records.values())
+        refresh(self._book, self._metrics, _now_ms())
+
+    def _disable(self, adapter: str, fingerprint: str, reason: str) -> Step:
+        book = self._book
+        disabled = {**book.position.disabled, adapter: fingerprint}
+        book.position = msgspec.structs.replace(book.position, disabled=disabled)
+        return Step([Decision("adapter_disabled", {"adapter": adapter, "reason": reason})])
+
+    def _gathered(self, offset: int) -> asyncio.Future[None]:
+        def change() -> Step:
+            book = self._book
+            book.position = msgspec.structs.replace(book.position, evidence_offset=offset)
+            return Step()
+
+        return self._writer.put(change)
 
     # The way back to detect
 
-    def _say_status(self, record: CredentialRecord) -> None:
-        entry = CredentialStatusEntry(
-            realm=record.realm,
-            id=record.id,
-            status=record.status,
-            version=record.version,
-            at_ms=record.since_ms,
-            finding=record.finding,
-        )
-        self._statuses.put(0, encode(entry), self._said, record.subject.encode())
+    def _say(self, entry: CredentialStatusEntry) -> None:
+        key = f"{entry.realm}/{entry.id}".encode()
+        self._statuses.put(0, encode(entry), self._said, key)
         reached("enforce.status-queued")
+
+    async def _say_mode(self) -> None:
+        """Where shadow has ended, let detect find again what it has found lately."""
+        now_ms, book = _now_ms(), self._book
+        if (self._ledger.mode_before, book.policy.mode) != ("shadow", "enforce"):
+            return
+        for entry in self._decided.to_find_again(book.records, book.position.versions, now_ms):
+            self._say(entry)
+        await self._said.wait()
 
     # What happens by itself
 
     async def _read_control(self) -> None:
-        async for record in read_control(self._settings, self._position.control_offset):
-            await self._change(partial(self._act, record))
+        async for record in activation.read_control(self._settings, self._book.position.control_offset):
+            await self._writer.change(partial(self._publish, record))
 
-    def _act(self, record: ConsumerRecord) -> Step:
-        self._position = msgspec.structs.replace(self._position, control_offset=record.offset + 1)
-        decision, self._rules = on_act(self._rules, record, _now_ms())
+    def _publish(self, record: ConsumerRecord) -> Step:
+        book, before = self._book, self._rules
+        book.position = msgspec.structs.replace(book.position, control_offset=record.offset + 1)
+        decision, self._rules = activation.on_act(before, record, _now_ms())
+        self._rules_changed = self._rules_changed or self._rules is not before
         return Step([decision])
 
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            await self._change(Step)
-            self._refresh_metrics()
+            self._book.directory = self._directory.read_if_changed(self._book.directory)
+            await self._writer.change(Step)
+            self._refresh()
 
     async def _reconcile(self) -> None:
         while self._desk is not None:
             await self._desk.reconcile()
             await asyncio.sleep(self._settings.response.reconcile_interval.total_seconds())
 
-    async def _expire(self) -> None:
+    async def _tick(self) -> None:
+        book = self._book
         while True:
             now_ms = _now_ms()
+            if switches.on_tick(book, now_ms).glass is not None:
+                await self._writer.change(lambda: switches.on_tick(book, _now_ms()))
             due = [
                 subject
-                for subject, record in self._book.items()
-                if record.until_ms is not None and record.until_ms <= now_ms
+                for subject, record in book.records.items()
+                if lifecycle.on_tick(book, record, now_ms).record is not None
             ]
-            for ended in [self._put(partial(self._end_if_due, subject)) for subject in due]:
+            for ended in [self._writer.put(partial(self._end_if_due, subject)) for subject in due]:
                 await ended
             await asyncio.sleep(1.0)
 
     def _end_if_due(self, subject: str) -> Step:
-        return lifecycle.on_tick(self._book[subject], self._policy, _now_ms())
+        return lifecycle.on_tick(self._book, self._book.records[subject], _now_ms())
+
+    async def _forget(self) -> None:
+        while True:
+            await self._writer.change(self._forget_ended)
+            await asyncio.sleep(_FORGET_SECONDS)
+
+    def _forget_ended(self) -> Step:
+        keep_ms, now_ms = int(self._settings.response.keep_ended.total_seconds() * 1000), _now_ms()
+        return Step(forgotten=self._book.forget(now_ms - keep_ms, now_ms))
 
 
 def _now_ms() -> int:

@@ -20,6 +20,7 @@ from monitor.stream.read import end_offsets, read_to_end
 from monitor.stream.steps import reached
 from monitor.wire.credentials import (
     ENFORCER_KEY,
+    INCIDENT_KEY,
     RULES_KEY,
     CredentialRecord,
     EnforcerRecord,
@@ -32,15 +33,45 @@ from monitor.wire.credentials import (
     encode_decision,
     is_credential,
 )
+from monitor.wire.safety import (
+    ALLOWED_KEY,
+    BREAK_GLASS_KEY,
+    FUSE_KEY,
+    AllowedRecord,
+    BreakGlass,
+    FuseRecord,
+    decode_allowed,
+    decode_break_glass,
+    decode_fuse,
+    fuse_record,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from monitor.response.lifecycle import Decision
+    from monitor.response.states import Decision, Step
     from monitor.settings import Settings
 
 #: Readers wait for open transactions, so one that hangs is aborted soon. In milliseconds.
 TRANSACTION_TIMEOUT_MS = 10_000
+
+
+def changes_of(steps: Sequence[Step]) -> dict[bytes, msgspec.Struct | None]:
+    """Return the records of `credentials` that steps change, by key; None deletes."""
+    changes: dict[bytes, msgspec.Struct | None] = {}
+    for step in steps:
+        if step.archived is not None:
+            changes[INCIDENT_KEY + step.archived.incident.encode()] = step.archived
+        if step.record is not None:
+            changes[step.record.subject.encode()] = step.record
+        if step.allowed is not None:
+            changes[ALLOWED_KEY + step.allowed.subject.encode()] = step.allowed
+        if step.fuse is not None:
+            changes[FUSE_KEY] = fuse_record(step.fuse)
+        if step.glass is not None:
+            changes[BREAK_GLASS_KEY] = step.glass
+        changes.update(dict.fromkeys(step.forgotten))
+    return changes
 
 
 class Ledger:
@@ -53,7 +84,13 @@ class Ledger:
         self._producer: AIOKafkaProducer | None = None
         self._writing = asyncio.Lock()
         self.position = EnforcerRecord(mode=settings.response.mode)
+        #: The mode of the enforcer before, None where there was none.
+        self.mode_before: str | None = None
         self.credentials: dict[str, CredentialRecord] = {}
+        self.incidents: dict[str, CredentialRecord] = {}
+        self.allowed: dict[str, AllowedRecord] = {}
+        self.fuse = FuseRecord()
+        self.glass = BreakGlass()
         self.rules: RulesInForce | None = None
         self._known = False
 
@@ -101,13 +138,25 @@ class Ledger:
         place = f"{self._credentials_topic}-0 offset {offset}"
         if value is None:
             self.credentials.pop(key.decode(), None)
+            self.incidents.pop(key.removeprefix(INCIDENT_KEY).decode(), None)
+            self.allowed.pop(key.removeprefix(ALLOWED_KEY).decode(), None)
         elif key == ENFORCER_KEY:
             self._known = True
-            self.position = msgspec.structs.replace(
-                decode_enforcer(value, place), mode=self._settings.response.mode
-            )
+            position = decode_enforcer(value, place)
+            self.mode_before = position.mode
+            self.position = msgspec.structs.replace(position, mode=self._settings.response.mode)
         elif key == RULES_KEY:
             self.rules = decode_rules(value, place)
+        elif key == FUSE_KEY:
+            self.fuse = decode_fuse(value, place)
+        elif key == BREAK_GLASS_KEY:
+            self.glass = decode_break_glass(value, place)
+        elif key.startswith(INCIDENT_KEY):
+            incident = decode_credential(value, place)
+            self.incidents[incident.incident] = incident
+        elif key.startswith(ALLOWED_KEY):
+            allowed = decode_allowed(value, place)
+            self.allowed[allowed.subject] = allowed
         elif is_credential(key):
             credential = decode_credential(value, place)
             self.credentials[credential.subject] = credential
@@ -115,11 +164,11 @@ class Ledger:
     async def commit(
         self,
         decisions: Sequence[Decision],
-        credentials: Sequence[CredentialRecord],
+        changes: Mapping[bytes, msgspec.Struct | None],
         position: EnforcerRecord,
         rules: RulesInForce | None = None,
     ) -> None:
-        """Make a change durable: all of it, or nothing.
+        """Make a change durable: all of it, or nothing. `changes` of `credentials`: None deletes.
 
         Raises SendError where Kafka did not take it or another enforcer has taken over: what is in
         memory then ends with this enforcer.
@@ -132,7 +181,7 @@ class Ledger:
             sequence, previous = sequence + 1, decision_hash(entry)
             entries.append(entry)
         position = msgspec.structs.replace(position, sequence=sequence, hash=previous, heartbeat_ms=now_ms)
-        written = [(record.subject.encode(), encode(record)) for record in credentials]
+        written = [(key, None if record is None else encode(record)) for key, record in changes.items()]
         if rules is not None:
             written.append((RULES_KEY, encode(rules)))
         written.append((ENFORCER_KEY, encode(position)))
@@ -144,7 +193,7 @@ class Ledger:
         if rules is not None:
             self.rules = rules
 
-    async def _write(self, entries: Sequence[bytes], written: Sequence[tuple[bytes, bytes]]) -> None:
+    async def _write(self, entries: Sequence[bytes], written: Sequence[tuple[bytes, bytes | None]]) -> None:
         producer = self._producer
         if producer is None:
             msg = "the ledger was written to before the take-over"

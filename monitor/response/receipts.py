@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from monitor.response import lifecycle
 from monitor.response.adapters.protocol import Seen
-from monitor.response.lifecycle import Step
+from monitor.response.states import Step
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping

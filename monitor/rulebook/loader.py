@@ -16,7 +16,7 @@ from monitor.core.rules import AnyOf, RuleSet
 from monitor.errors import ConfigurationError, Fault
 from monitor.rulebook.correlations import check_shape, read_rule, readable_part
 from monitor.rulebook.detections import POLICY, UnsupportedError, check_detection, condition_of
-from monitor.rulebook.directory import load_classes
+from monitor.rulebook.directory import load_directory
 from monitor.rulebook.documents import read_documents
 from monitor.rulebook.filters import FILTER_KEYS, Filter, read_filter
 
@@ -87,7 +87,7 @@ def load_rules(paths: Sequence[Path | str], directory: Path | None = None) -> Lo
     faults: list[Fault] = []
     documents, texts = read_documents(paths, faults)
     entries = [_read(document, faults) for document in documents]
-    classes = {} if directory is None else load_classes(directory, faults)
+    classes = {} if directory is None else load_directory(directory, faults).classes
     _check_identities(entries, faults)
     filters = _filters(entries, faults)
     unfiltered = _conditions(entries, faults)

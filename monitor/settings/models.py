@@ -131,6 +131,21 @@ class DetectSettings(_Section):
     flush_interval: Duration = timedelta(seconds=5)
 
 
+class FuseSettings(_Section):
+    """How many credentials may be refused automatically before a person must look.
+
+    Of each class at most `ceiling` within `interval` (`classes` names others), at most `rule_ceiling` of
+    them by one rule; and nothing more by a rule that finds `many` of a class within `many_within`.
+    """
+
+    interval: Duration = timedelta(hours=1)
+    ceiling: int = Field(20, ge=0)
+    classes: dict[str, Annotated[int, Field(ge=0)]] = {"account": 200}
+    rule_ceiling: int = Field(50, ge=0)
+    many: int = Field(50, ge=2)
+    many_within: Duration = timedelta(minutes=1)
+
+
 class ResponseSettings(_Section):
     """What follows a finding. `mode` is a ceiling over all rules."""
 
@@ -142,6 +157,10 @@ class ResponseSettings(_Section):
     give_up_after: Duration = timedelta(minutes=10)
     reconcile_interval: Duration = timedelta(minutes=5)
     drill_interval: Duration | None = None
+    quiet_after: Duration = timedelta(minutes=2)
+    keep_ended: Duration = timedelta(days=90)
+    keep_evidence: Duration = timedelta(days=365)
+    fuse: FuseSettings = FuseSettings()
 
     @model_validator(mode="after")
     def _adapters_differ(self) -> Self:
@@ -273,5 +292,16 @@ class Settings(BaseSettings):
 
 
 OWN_TOPICS = frozenset(
-    {"routed", "state", "findings", "decisions", "credentials", "status", "control", "rejected", "replay"}
+    {
+        "routed",
+        "state",
+        "findings",
+        "decisions",
+        "credentials",
+        "status",
+        "control",
+        "evidence",
+        "rejected",
+        "replay",
+    }
 )

@@ -29,6 +29,7 @@ from monitor.stream.saved import SLICE_SECONDS, Record, SavedState
 from monitor.stream.sender import Delivery, OrderedSender
 from monitor.stream.steps import reached
 from monitor.wire import routed
+from monitor.wire.evidence import encode_evidence
 from monitor.wire.rejected import encode_rejected
 from monitor.wire.state import unpack_subject
 
@@ -71,6 +72,8 @@ class DetectPartition(OpenPartition):
             allowed_lateness_ms=int(settings.detect.allowed_lateness.total_seconds() * 1000),
             compile_pattern=compile_pattern,
             unpack=unpack_subject,
+            max_age_ms=int(settings.response.max_age.total_seconds() * 1000),
+            quiet_ms=int(settings.response.quiet_after.total_seconds() * 1000),
         )
         self._clock = WorkClock(
             budget_seconds=settings.detect.replay_budget.total_seconds(),
@@ -152,6 +155,7 @@ class DetectPartition(OpenPartition):
             self._clock.worked(time.perf_counter() - began)
             self._report()
         await self._senders.findings.room()
+        await self._senders.evidence.room()
         if detector.subjects.dirty_count > 2 * MOST_DIRTY:
             self._room.clear()
         await self._room.wait()
@@ -177,6 +181,8 @@ class DetectPartition(OpenPartition):
             reached("detect.finding-queued")
         for seen in outcomes.observations:
             self._senders.findings.put(0, orjson.dumps(seen), self._delivery, _key(seen))
+        for key, value in encode_evidence(outcomes.evidence, "later"):
+            self._senders.evidence.put(0, value, self._delivery, key)
         for failure in outcomes.failed:
             self._senders.rejected.put(
                 0,
@@ -281,6 +287,7 @@ class DetectSenders:
         self, settings: Settings, producer: AIOKafkaProducer, on_fatal: Callable[[BaseException], None]
     ) -> None:
         self.findings = OrderedSender(producer, settings.topic("findings"), on_fatal)
+        self.evidence = OrderedSender(producer, settings.topic("evidence"), on_fatal)
         self.rejected = OrderedSender(producer, settings.topic("rejected"), on_fatal)
 
     def end(self) -> None:

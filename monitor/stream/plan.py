@@ -37,16 +37,17 @@ _RIGHTS: Final[dict[str, _Rights]] = {
     "detect": _Rights(
         "counts events and finds what exceeds a limit",
         read=("routed", "state", "credentials"),
-        write=("state", "findings", "rejected"),
+        write=("state", "findings", "evidence", "rejected"),
         checks=True,
         groups=("detect",),
         transactions=True,
     ),
     "enforce": _Rights(
         "decides, keeps the ledger, calls the gateway",
-        read=("findings", "control", "decisions", "credentials", "status"),
+        # It gathers the evidence of a finding from `routed`.
+        read=("routed", "findings", "control", "decisions", "credentials", "status"),
         # To `control` it writes where SIGHUP publishes the rule files.
-        write=("decisions", "credentials", "status", "control"),
+        write=("decisions", "credentials", "status", "evidence", "control"),
         checks=True,
         groups=("enforce",),
         transactions=True,

@@ -10,7 +10,7 @@ from aiokafka.structs import TopicPartition
 from monitor.stream.kafka import consumer_options
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from aiokafka.structs import ConsumerRecord
 
@@ -23,8 +23,8 @@ _POLL_MS = 20
 async def end_offsets(kafka: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:
     """Return where partition 0 of each topic ends today, what is not committed left out."""
     consumer = AIOKafkaConsumer(**consumer_options(kafka))
-    await consumer.start()
     try:
+        await consumer.start()
         partitions = [TopicPartition(topic, 0) for topic in topics]
         ends = await consumer.end_offsets(partitions)
         return {tp.topic: ends[tp] for tp in partitions}
@@ -32,9 +32,25 @@ async def end_offsets(kafka: KafkaSettings, topics: Sequence[str]) -> dict[str, 
         await consumer.stop()
 
 
+async def offset_at(kafka: KafkaSettings, topic: str, since_ms: int, partition: int = 0) -> int | None:
+    """Return the first offset of a partition at or after a time, or None where there is none.
+
+    The embedded broker knows of none.
+    """
+    consumer = AIOKafkaConsumer(**consumer_options(kafka))
+    try:
+        await consumer.start()
+        tp = TopicPartition(topic, partition)
+        consumer.assign([tp])
+        found = (await consumer.offsets_for_times({tp: max(0, since_ms)}))[tp]
+        return None if found is None else int(found.offset)
+    finally:
+        await consumer.stop()
+
+
 async def read_to_end(
     kafka: KafkaSettings, topic: str, partition: int, first: int = 0
-) -> AsyncIterator[tuple[Sequence[ConsumerRecord], int, int]]:
+) -> AsyncGenerator[tuple[Sequence[ConsumerRecord], int, int]]:
     """Yield (records, position after them, end) from offset `first`, or the first kept, to today's end.
 
     Committed records only. The end is taken at the start; markers of transactions count as
@@ -45,8 +61,8 @@ async def read_to_end(
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=8 << 20,
     )
-    await consumer.start()
     try:
+        await consumer.start()
         tp = TopicPartition(topic, partition)
         consumer.assign([tp])
         kept = (await consumer.beginning_offsets([tp]))[tp]

@@ -64,6 +64,8 @@ _KINDS: Final[dict[str, _Kind]] = {
     "decisions": _Kind(-1),
     "credentials": _Kind(),
     "status": _Kind(3 * _DAY_MS),
+    # Health data, pseudonymised: kept for as long as cases are worked on, by a setting of its own.
+    "evidence": _Kind(365 * _DAY_MS),
     "control": _Kind(-1),
     "rejected": _Kind(30 * _DAY_MS),
     # Records that were rejected, sent again: at their old place they would pass for known ones.
@@ -83,7 +85,9 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
             "min.insync.replicas": str(kafka.min_insync_replicas),
             **dict(kind.more),
         }
-        if kind.retention_ms is not None:
+        if role == "evidence":
+            config["retention.ms"] = str(int(settings.response.keep_evidence.total_seconds() * 1000))
+        elif kind.retention_ms is not None:
             config["retention.ms"] = str(kind.retention_ms)
         partitions = kafka.partitions if kind.per_subject else 1
         specs.append(TopicSpec(role, settings.topic(role), partitions, kafka.replication_factor, config))

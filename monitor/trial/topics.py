@@ -248,7 +248,10 @@ class RoutedLog:
 
     async def _partition(self, topic: str, partition: int) -> dict[str, int]:
         detector = Detector(
-            partition, allowed_lateness_ms=_lateness_ms(self._settings), compile_pattern=compile_pattern
+            partition,
+            allowed_lateness_ms=_lateness_ms(self._settings),
+            compile_pattern=compile_pattern,
+            max_age_ms=int(self._settings.response.max_age.total_seconds() * 1000),
         )
         seen: set[SourceId] = set()
         counters: Count[str] = Count()

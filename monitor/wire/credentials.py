@@ -118,14 +118,19 @@ class CredentialRecord(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged_by: str | None = None
     qualified_ms: int | None = None
     qualified_by: str | None = None
-    qualified: str | None = None
+    qualified: Literal["notifiable", "not_notifiable"] | None = None
     ended_ms: int | None = None
     closed_ms: int | None = None
     closed_by: str | None = None
-    verdict: str | None = None
+    verdict: Literal["true_positive", "benign", "false_positive", "undetermined"] | None = None
     #: Of a person's credential: its raw id, sealed; `id` is a pseudonym then.
     handle: str | None = None
     told: Mapping[str, int] = {}
+    #: Which fuse holds it, where one does.
+    fuse: str | None = None
+    #: What detect is told with the status: see `CredentialStatusEntry`.
+    restart_ms: int | None = None
+    reopen_ms: int | None = None
 
     def __repr__(self) -> str:
         # Where a gateway is told, `id` is a person's own.
@@ -146,7 +151,7 @@ class EnforcerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Where the enforcer goes on, and its sign of life.
 
     `findings_offset` and `control_offset` are the next to read, `evidence_offset` the next finding whose
-    evidence is to be gathered; `hash` is that of the last decision. `versions` is the highest version of
+    evidence is to be gathered (None: an earlier monitor gathered none); `hash` is that of the last decision. `versions` is the highest version of
     any credential whose record is kept no more: where it comes again, it goes on from there. `disabled`
     are the adapters that are not called any more, each with its configuration's fingerprint.
     """
@@ -159,7 +164,7 @@ class EnforcerRecord(msgspec.Struct, frozen=True, kw_only=True):
     incidents: int = 0
     heartbeat_ms: int = 0
     mode: str = "shadow"
-    evidence_offset: int = 0
+    evidence_offset: int | None = None
     versions: int = 0
     disabled: Mapping[str, str] = {}
 
@@ -284,6 +289,21 @@ def encode_decision(sequence: int, previous: str, kind: str, at_ms: int, details
 def decision_hash(value: bytes) -> str:
     """Return what the next entry of the ledger holds of this one: SHA-256 over its bytes, in hex."""
     return hashlib.sha256(value).hexdigest()
+
+
+def status_entry(record: CredentialRecord) -> CredentialStatusEntry:
+    """Return what detect is told of a credential."""
+    return CredentialStatusEntry(
+        realm=record.realm,
+        id=record.id,
+        status=record.status,
+        version=record.version,
+        at_ms=record.since_ms,
+        finding=record.finding,
+        restart_ms=record.restart_ms,
+        reopen_ms=record.reopen_ms,
+        watch=record.finding if record.state == "held" else None,
+    )
 
 
 def is_credential(key: bytes) -> bool:

@@ -13,8 +13,8 @@ from monitor.cli import cli
 from monitor.cli.incident_page import verdict
 from monitor.core.events import CredentialStatus
 from monitor.response.ledger import Ledger
-from monitor.response.lifecycle import Decision
 from monitor.response.operators.timeline import read_timeline
+from monitor.response.states import Decision
 from monitor.stream.read import read_to_end
 from monitor.stream.topics import create_embedded
 from monitor.wire.credentials import EnforcerRecord
@@ -164,7 +164,7 @@ async def test_the_timeline_is_what_the_ledger_says_of_it(
         Decision("act", {"act": "a", "what": "allow", **about, "reason": "INC-0001"}),
     ]
     for entry in entries:
-        await ledger.commit([entry], [], EnforcerRecord() if entry is entries[0] else ledger.position)
+        await ledger.commit([entry], {}, EnforcerRecord() if entry is entries[0] else ledger.position)
     await ledger.close()
 
     async def kinds(**of: Any) -> list[str]:

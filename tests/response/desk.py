@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from monitor.observe.metrics import Metrics
 from monitor.response import lifecycle
 from monitor.response.adapters.protocol import Accepted, DesiredState, Outcome, Seen, Traits
+from monitor.response.casebook import Casebook
 from monitor.response.delivery import DeliveryDesk
-from monitor.response.lifecycle import Policy, Step
 from monitor.response.line import RetryPolicy
 from monitor.response.receipts import Receipts
-from tests.response.stage import finding, metric, now_ms, until
+from monitor.response.states import Step
+from tests.response.stage import POLICY, finding, metric, now_ms, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from monitor.response.adapters import Endpoint
     from monitor.wire.credentials import CredentialRecord
 
-POLICY = Policy(mode="enforce", max_age_ms=900_000, default_ttl_ms=86_400_000, delivers=True)
 SUBJECT = "gate/partner-1"
 
 
@@ -29,22 +29,22 @@ class Book:
     """The enforcer's book, in memory: what deliveries note, in order."""
 
     def __init__(self) -> None:
-        self.records: dict[str, CredentialRecord] = {}
+        self.cases = Casebook(POLICY)
+        self.records = self.cases.records
         self.kinds: list[str] = []
         self.disabled: dict[str, str] = {}
 
     def take(self, step: Step) -> CredentialRecord:
         """Note a step."""
         assert step.record is not None
-        self.records[step.record.subject] = step.record
+        self.cases.take(step)
         self.kinds += [decision.kind for decision in step.decisions]
         return step.record
 
     def found(self, number: int = 1, principal: str = "partner-1", **changes: Any) -> CredentialRecord:
         """Note a finding."""
         entry = finding(number, principal, **changes)
-        current = self.records.get(entry["subject"])
-        return self.take(lifecycle.on_finding(current, entry, POLICY, f"INC-{number:04d}", now_ms()))
+        return self.take(lifecycle.on_finding(self.cases, entry, now_ms()))
 
     async def put(self, change: Callable[[], Step]) -> None:
         step = change()

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 from aiokafka import AIOKafkaProducer
 
+from monitor.core.fuse import Limits
 from monitor.observe.metrics import Metrics, samples
+from monitor.response.casebook import Policy
 from monitor.response.enforcer import Enforcer
 from monitor.stream.kafka import aiokafka_options
 from monitor.stream.producers import plain_producer
@@ -29,6 +31,14 @@ if TYPE_CHECKING:
 
 DEADLINE_SECONDS: Final = 20.0
 SECRET: Final = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes, no!").decode()
+
+
+LIMITS: Final = Limits(
+    interval_ms=3_600_000, ceiling=100_000, ceilings={}, rule_ceiling=100_000, many=100_000, many_ms=60_000
+)
+POLICY: Final = Policy(
+    mode="enforce", max_age_ms=900_000, default_ttl_ms=86_400_000, delivers=True, limits=LIMITS
+)
 
 
 def now_ms() -> int:
@@ -53,6 +63,7 @@ def finding(number: int = 1, principal: str | None = "partner-1", **changes: Any
         "realm": realm,
         "principal": principal,
         "principal_kind": None if principal is None else "api_key",
+        "principal_class": None if principal is None else "partner",
         "group": {},
         "value": 200,
         "threshold": 200,
@@ -78,7 +89,13 @@ def finding(number: int = 1, principal: str | None = "partner-1", **changes: Any
 
 
 def observation(
-    what: str, version: int, principal: str = "partner-1", *, leaked: int = 0, at_ms: int | None = None
+    what: str,
+    version: int,
+    principal: str = "partner-1",
+    *,
+    leaked: int = 0,
+    exposed: int = 0,
+    at_ms: int | None = None,
 ) -> dict[str, Any]:
     """Return an observation as detect writes it."""
     at = now_ms() if at_ms is None else at_ms
@@ -94,7 +111,8 @@ def observation(
         "time_ms": at,
         "observed_ms": at,
         "leaked": leaked,
-        "patients": 200 + leaked,
+        "exposed": exposed,
+        "patients": 200 + leaked + exposed,
         "patients_capped": False,
         "routed": {"partition": 0, "offset": 0},
     }

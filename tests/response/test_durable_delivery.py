@@ -66,7 +66,7 @@ async def test_given_up_stands_in_the_ledger_and_the_metrics(
 ):
     """The credential stays refused by the decision service; the next enforcer tries again."""
     receiver.answers = [500]
-    cast = install(webhooks=[webhook(tmp_path, receiver.url)], give_up_after="100ms")
+    cast = install(webhooks=[webhook(tmp_path, receiver.url)], give_up_after="1s")
     async with cast.enforcer() as enforcer:
         await enforcer.apply_findings(await found(cast.settings, finding(1)))
         await until(lambda: decisions(cast.settings, "failed"))

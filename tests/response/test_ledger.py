@@ -14,11 +14,12 @@ import pytest
 
 from monitor.errors import InvariantError, SendError
 from monitor.response import lifecycle
+from monitor.response.casebook import Casebook
 from monitor.response.ledger import Ledger
-from monitor.response.lifecycle import Decision, Policy
+from monitor.response.states import Decision
 from monitor.stream.topics import create_topics
 from monitor.wire.credentials import CredentialRecord, EnforcerRecord, RulesInForce
-from tests.response.stage import decisions, finding, records, send
+from tests.response.stage import POLICY, decisions, finding, records, send
 from tests.rig.configuration import settings_for
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
 
     from monitor.settings import Settings
-
-POLICY = Policy(mode="enforce", max_age_ms=900_000, default_ttl_ms=86_400_000, delivers=True)
 
 
 @asynccontextmanager
@@ -46,10 +45,10 @@ async def active(settings: Settings) -> AsyncIterator[Ledger]:
 async def decide(ledger: Ledger, number: int, **changes: Any) -> CredentialRecord:
     """Decide about a finding of its own credential, durably."""
     found = finding(number, f"partner-{number}", **changes)
-    step = lifecycle.on_finding(None, found, POLICY, f"INC-{number:04d}", found["observed_ms"])
+    book = Casebook(POLICY, position=ledger.position)
+    step = lifecycle.on_finding(book, found, found["observed_ms"])
     assert step.record is not None
-    position = msgspec.structs.replace(ledger.position, incidents=number)
-    await ledger.commit(step.decisions, [step.record], position)
+    await ledger.commit(step.decisions, {step.record.subject.encode(): step.record}, book.position)
     return step.record
 
 
@@ -71,8 +70,8 @@ async def test_decisions_form_one_chain_over_take_overs(settings: Settings):
             for number in range(first, first + 3):
                 await decide(ledger, number)
             # Several in one transaction, and a sign of life without any.
-            await ledger.commit([Decision("suppressed", {"n": n}) for n in range(3)], [], ledger.position)
-            await ledger.commit([], [], ledger.position)
+            await ledger.commit([Decision("suppressed", {"n": n}) for n in range(3)], {}, ledger.position)
+            await ledger.commit([], {}, ledger.position)
             last = ledger.position
     log = await records(settings, "decisions")
     assert len(log) == 18
@@ -109,7 +108,9 @@ async def test_a_take_over_reads_everything_back(settings: Settings):
         attempt = lifecycle.on_attempt(second, "webhook-0").record
         assert attempt is not None
         position = msgspec.structs.replace(ledger.position, control_offset=5)
-        await ledger.commit([Decision("rules_activated", {})], [attempt], position, rules)
+        await ledger.commit(
+            [Decision("rules_activated", {})], {attempt.subject.encode(): attempt}, position, rules
+        )
         before = ledger.position
     async with active(settings) as ledger:
         assert ledger.credentials == {first.subject: first, attempt.subject: attempt}
@@ -145,7 +146,7 @@ async def test_a_findings_topic_that_was_made_again_is_not_passed_over(settings:
     """The ledger has decided beyond its end: new findings would look as if decided already."""
     async with active(settings) as ledger:
         position = msgspec.structs.replace(ledger.position, findings_offset=7)
-        await ledger.commit([], [], position)
+        await ledger.commit([], {}, position)
     with pytest.raises(InvariantError, match="made again"):
         async with active(settings):
             pass

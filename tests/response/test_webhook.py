@@ -18,8 +18,9 @@ from monitor.errors import ConfigurationError
 from monitor.response import lifecycle
 from monitor.response.adapters import Endpoint, build_endpoints
 from monitor.response.adapters.protocol import Accepted, Retry, desired_state
+from monitor.response.observing import on_observation
 from monitor.settings import WebhookSettings
-from tests.response.desk import POLICY, SUBJECT, Book, Scripted, desk_of
+from tests.response.desk import SUBJECT, Book, Scripted, desk_of
 from tests.response.stage import SECRET, Receiver, now_ms, observation, until, webhook
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ async def test_what_is_seen_meanwhile_does_not_change_the_call(receiver: Receive
         desk.tell()
         await until(lambda: receiver.calls)
         for seen in (observation("leaked", 1, leaked=4), observation("refused", 1, leaked=4)):
-            desk.book.take(lifecycle.on_observation(desk.book.records[SUBJECT], seen, now_ms()))
+            desk.book.take(on_observation(desk.book.records[SUBJECT], seen, now_ms()))
         before = len(receiver.calls)
         await until(lambda: len(receiver.calls) > before + 1)
         receiver.answers = [204]
@@ -217,7 +218,7 @@ async def test_a_newer_version_takes_the_place_of_one_that_is_retried(receiver: 
     async with desk_of(*adapters(receiver.url)) as desk:
         desk.tell(ttl_ms=1)
         await until(lambda: len(receiver.calls) >= 2)
-        ended = lifecycle.on_tick(desk.book.records[SUBJECT], POLICY, now_ms() + 1000)
+        ended = lifecycle.on_tick(desk.book.cases, desk.book.records[SUBJECT], now_ms() + 1000)
         desk.book.take(ended)
         desk.desk.deliver(SUBJECT)
         await until(lambda: receiver.bodies[-1]["type"] == "credential.reinstated")

@@ -17,7 +17,7 @@ from monitor.observe.metrics import Metrics
 from monitor.rulebook import load_rules
 from monitor.rulebook.correlations import MAX_THRESHOLD
 from monitor.rulebook.detections import MODIFIERS
-from monitor.rulebook.directory import load_classes
+from monitor.rulebook.directory import load_directory
 from tests.rulebook.rules_document import EXAMPLES, TEXT, commands_of, save_files
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def test_every_response_example_is_one(tmp_path: Path):
 
 def test_the_directory_is_one(folder: Path):
     faults: list[Fault] = []
-    classes = load_classes(folder / "credentials.yml", faults)
+    classes = load_directory(folder / "credentials.yml", faults).classes
     assert (faults, classes["clinic-api/sync-1"]) == ([], "bulk-sync")
 
 

@@ -162,7 +162,7 @@ def test_the_example_names_every_setting_and_loads():
     assert load_settings(EXAMPLE, check_files=False).kafka.sasl_mechanism == "SCRAM-SHA-512"
 
     def paths(plain: Any, place: str = "") -> set[str]:
-        if isinstance(plain, dict):
+        if isinstance(plain, dict) and place != "response.fuse.classes":  # its keys are classes
             dotted = f"{place}." if place else ""
             return {path for key, value in plain.items() for path in paths(value, dotted + key)}
         if isinstance(plain, list) and plain and isinstance(plain[0], dict):

@@ -6,13 +6,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition
 
 from monitor.errors import BrokerUnavailableError
-from monitor.stream.kafka import consumer_options
-from monitor.stream.read import read_to_end
+from monitor.stream.read import offset_at, read_to_end
 
 if TYPE_CHECKING:
     from monitor.settings import Settings
@@ -39,7 +36,7 @@ async def read_timeline(
     # Most entries are about others: only those that hold the text are decoded.
     text = orjson.dumps(incident if incident is not None else credential[1] if credential else "")
     try:
-        first = await _offset_at(settings, topic, since_ms)
+        first = await offset_at(settings.kafka, topic, since_ms) or 0
         async for records, _, _ in read_to_end(settings.kafka, topic, 0, first):
             for record in records:
                 if record.value is None or text not in record.value:
@@ -54,16 +51,3 @@ async def read_timeline(
         msg = f"{topic}: Kafka did not answer: {type(error).__name__}"
         raise BrokerUnavailableError(msg) from None
     return list(found)
-
-
-async def _offset_at(settings: Settings, topic: str, since_ms: int) -> int:
-    """Return an offset with nothing at or after a time below it; the embedded broker knows none but 0."""
-    consumer = AIOKafkaConsumer(**consumer_options(settings.kafka))
-    try:
-        await consumer.start()
-        tp = TopicPartition(topic, 0)
-        consumer.assign([tp])
-        found = (await consumer.offsets_for_times({tp: max(0, since_ms)}))[tp]
-        return 0 if found is None else int(found.offset)
-    finally:
-        await consumer.stop()

@@ -1,0 +1,48 @@
+"""What a row is evidence of: whom a credential read, when, and where that stands in the source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from monitor.core.events import AXIS, OFFSET, PATIENTS, ROUTE, STATUS, SUBJECT, TENANT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from monitor.core.events import Row, SourceId
+
+#: (pseudonym, tenant, data category)
+Read = tuple[str, str | None, str | None]
+
+
+class Evidence(NamedTuple):
+    """One row of a case: `finding` is the first one of it. `time_ms` is the row's time as it counts."""
+
+    finding: str
+    axis: str
+    subject: str
+    offset: int
+    route: str | None
+    patients: Sequence[Read]
+    time_ms: int
+    source: SourceId
+
+
+def is_evidence(row: Row) -> bool:
+    """Return whether an event's row tells of patients that were read with success."""
+    return bool(row[PATIENTS]) and 200 <= row[STATUS] < 300  # noqa: PLR2004 - HTTP's successes
+
+
+def row_evidence(row: Row) -> tuple[str, str, int, str | None, list[Read]]:
+    """Return axis, subject, offset, route and patients of a row.
+
+    The row's own tenant stands where a patient has none.
+    """
+    tenant = row[TENANT]
+    read: list[Read] = [(patient, tenant if own is None else own, None) for patient, own in row[PATIENTS]]
+    return row[AXIS], row[SUBJECT], row[OFFSET], row[ROUTE], read
+
+
+def plain_evidence(entry: Evidence) -> list[Any]:
+    """Return the form that JSON carries: offset, time, route, patients."""
+    return [entry.offset, entry.time_ms, entry.route, [list(patient) for patient in entry.patients]]

@@ -1,0 +1,168 @@
+"""Gathers the evidence of each finding from `routed`, and reads it again.
+
+Detect keeps no events: it costs nothing where nothing is found. So once a finding is decided, the rows of
+its window are counted anew from the log, by the active enforcer and beside its work; what the credential
+reads after the finding comes from detect itself. The ledger says up to which finding this is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from monitor.core.events import AXIS, KIND, SUBJECT, TIME, RowKind, RowsRecord
+from monitor.core.evidence import Evidence, is_evidence, row_evidence
+from monitor.stream.read import offset_at, read_to_end
+from monitor.stream.sender import Delivery, OrderedSender
+from monitor.wire import routed
+from monitor.wire.evidence import EvidenceRow, decode_evidence, encode_end, encode_evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from aiokafka import AIOKafkaProducer
+    from aiokafka.structs import ConsumerRecord
+
+    from monitor.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+#: Findings whose evidence is gathered in one pass over the log.
+_TOGETHER: Final = 500
+#: More subjects than this are looked for in decoded rows, not in bytes.
+_FEW: Final = 8
+_AGAIN_SECONDS: Final = 5.0
+
+
+class EvidenceGatherer:
+    """Gathers, finding by finding; `gathered` is told the next finding's offset once that is durable."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        producer: AIOKafkaProducer,
+        on_fatal: Callable[[BaseException], None],
+        gathered: Callable[[int], asyncio.Future[None]],
+    ) -> None:
+        self._settings = settings
+        self._evidence = OrderedSender(producer, settings.topic("evidence"), on_fatal)
+        self._gathered = gathered
+        self._waiting: list[tuple[int, Mapping[str, Any]]] = []
+        self._more = asyncio.Event()
+
+    def put(self, offset: int, finding: Mapping[str, Any]) -> None:
+        """Let the evidence of the finding at an offset be gathered."""
+        self._waiting.append((offset, finding))
+        self._more.set()
+
+    def end(self) -> None:
+        """Send nothing more."""
+        self._evidence.end()
+
+    async def run(self) -> None:
+        """Gather without end; what Kafka does not give now is tried again."""
+        while True:
+            await self._more.wait()
+            batch = self._waiting[:_TOGETHER]
+            try:
+                await self._gather([finding for _, finding in batch])
+            except KafkaError as error:
+                log.warning("evidence could not be read; again soon", error=type(error).__name__)
+                await asyncio.sleep(_AGAIN_SECONDS)
+                continue
+            await self._gathered(batch[-1][0] + 1)
+            del self._waiting[: len(batch)]
+            if not self._waiting:
+                self._more.clear()
+
+    async def _gather(self, findings: list[Mapping[str, Any]]) -> None:
+        delivery = Delivery()
+        for partition in sorted({finding["routed"]["partition"] for finding in findings}):
+            here = [finding for finding in findings if finding["routed"]["partition"] == partition]
+            await self._gather_from(partition, here, delivery)
+        await delivery.wait()
+
+    async def _gather_from(
+        self, partition: int, findings: list[Mapping[str, Any]], delivery: Delivery
+    ) -> None:
+        kafka, topic = self._settings.kafka, self._settings.topic("routed")
+        since_ms = min(finding["window"]["from_ms"] for finding in findings)
+        last = max(finding["routed"]["offset"] for finding in findings)
+        # No event is appended before its own time, as it counts.
+        first = await offset_at(kafka, topic, since_ms, partition) or 0
+        wanted = _Wanted(findings)
+        kept_ms: int | None = None
+        async with aclosing(read_to_end(kafka, topic, partition, first)) as reading:
+            async for records, position, _ in reading:
+                for record in records:
+                    if kept_ms is None:
+                        kept_ms = record.timestamp
+                    if record.offset <= last:
+                        wanted.take(record)
+                for key, value in encode_evidence(wanted.found, "window"):
+                    self._evidence.put(0, value, delivery, key)
+                wanted.found.clear()
+                await self._evidence.room()
+                if position > last:
+                    break
+        for finding in findings:
+            whole = kept_ms is not None and (first == 0 or kept_ms <= finding["window"]["from_ms"])
+            key, value = encode_end(
+                finding["id"], finding["axis"], finding["subject"], None if whole else kept_ms
+            )
+            self._evidence.put(0, value, delivery, key)
+
+
+class _Wanted:
+    """What is looked for in one partition of `routed`."""
+
+    def __init__(self, findings: list[Mapping[str, Any]]) -> None:
+        self.found: list[Evidence] = []
+        #: By (axis, subject): (finding, from when, up to which routed record).
+        self._cases: dict[tuple[str, str], list[tuple[str, int, int]]] = {}
+        for finding in findings:
+            case = finding["id"], finding["window"]["from_ms"], finding["routed"]["offset"]
+            self._cases.setdefault((finding["axis"], finding["subject"]), []).append(case)
+        self._names = [subject.encode() for _, subject in self._cases]
+
+    def take(self, record: ConsumerRecord) -> None:
+        """Note what a record of `routed` shows of any of them."""
+        value = record.value or b""
+        if len(self._names) <= _FEW and not any(name in value for name in self._names):
+            return
+        rows = routed.decode(value, f"{record.topic}-{record.partition} offset {record.offset}")
+        if not isinstance(rows, RowsRecord):
+            return
+        for row in rows.rows:
+            cases = self._cases.get((row[AXIS], row[SUBJECT]))
+            if cases is None or row[KIND] != RowKind.EVENT or not is_evidence(row):
+                continue
+            time_ms = min(row[TIME], record.timestamp)
+            for finding, from_ms, last in cases:
+                if time_ms > from_ms and record.offset <= last:
+                    self.found.append(Evidence(finding, *row_evidence(row), time_ms, rows.source))
+
+
+async def read_evidence(
+    settings: Settings, findings: Collection[str]
+) -> tuple[dict[tuple[str, int, int], EvidenceRow], set[str]]:
+    """Return the rows of some findings by (topic id, partition, offset), and which windows are complete."""
+    topic = settings.topic("evidence")
+    rows: dict[tuple[str, int, int], EvidenceRow] = {}
+    complete: set[str] = set()
+    keys = {finding.encode() for finding in findings}
+    async for records, _, _ in read_to_end(settings.kafka, topic, 0):
+        for record in records:
+            if record.key not in keys or record.value is None:
+                continue
+            entry = decode_evidence(record.value, f"{topic}-0 offset {record.offset}")
+            if entry.part == "end" and entry.kept_ms is None:
+                complete.add(entry.finding)
+            if entry.source is not None:
+                for row in entry.rows:
+                    rows[entry.source.topic_id, entry.source.partition, row[0]] = row
+    return rows, complete
