@@ -8,16 +8,19 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
 from monitor.errors import ExitCode, MonitorError
+from monitor.observe import systemd
 from monitor.observe.metrics import Metrics
 from monitor.observe.server import ObserveServer
 from monitor.response.role import EnforceRole
 from monitor.stream.chunks import RoleApp
 from monitor.stream.detect import DetectRole
+from monitor.stream.fatal import guarded
 from monitor.stream.faults import explained
 from monitor.stream.intake_stay import IntakeStay
 from monitor.stream.keeper import OneRole, RoleKeeper
@@ -39,6 +42,9 @@ log = structlog.get_logger(__name__)
 #: Longest time for an orderly end after SIGTERM, in seconds; then the process ends all the same,
 #: and what was not flushed is read again.
 DRAIN_SECONDS = 20.0
+#: A partition with records to take whose position has not moved for so long is stuck, in seconds: more
+#: than any request to Kafka may take, after which a role joins its group again by itself.
+STUCK_SECONDS = 120.0
 
 
 class Worker:
@@ -67,6 +73,7 @@ class Worker:
         # Also while it starts: nobody who reloads must end it.
         loop.add_signal_handler(signal.SIGHUP, self._files.reload)
         self._server.add_readiness("roles", self._readiness)
+        self._server.add_liveness("progress", self._liveness)
         self._server.before_scrape(self._export_roles)
         await self._server.start()
         starting = asyncio.create_task(self._start())
@@ -75,7 +82,13 @@ class Worker:
         if starting.done():
             starting.result()
             log.info("worker started", roles=",".join(self._names))
+            systemd.tell("READY=1")
+            watchdog = asyncio.create_task(
+                guarded(partial(systemd.feed_watchdog, self._liveness), self._fatal)
+            )
             await stopping
+            systemd.tell("STOPPING=1")
+            watchdog.cancel()
             await self._drain()
         else:
             # What is half up has nothing to make durable, and need not come up to be stopped.
@@ -146,6 +159,11 @@ class Worker:
             for role in keeper.roles:
                 if isinstance(role, DetectRole):
                     role.export()
+
+    def _liveness(self) -> tuple[bool, str]:
+        """Fail where a start would help: not where nothing comes, and not where Kafka is away."""
+        stuck = [] if self._lag is None else self._lag.stuck(STUCK_SECONDS)
+        return not stuck, "; ".join(stuck) or "every partition moves on, or is at its end"
 
     async def _drain(self) -> None:
         log.info("draining")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from aiokafka.errors import KafkaError
 
 from monitor.errors import BrokerUnavailableError, InvariantError
+from monitor.stream.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,11 +55,16 @@ class LagWatch:
         self._keepers = tuple(keepers)
         self._metrics = metrics
         self._task: asyncio.Task[None] | None = None
+        self._progress = Progress(time.monotonic())
         #: When the brokers of each membership last answered.
         self._heard: dict[Role, float] = {}
         self._ages: dict[Partition, Waiting] = {}
         #: Per partition: where it stood, and at how many looks in a row it stood there too long.
         self._stuck: dict[Partition, tuple[int, int]] = {}
+
+    def stuck(self, seconds: float) -> list[str]:
+        """Return which partitions stand still for so long although there is something to take."""
+        return self._progress.stuck(seconds, time.monotonic())
 
     def start(self) -> None:
         """Begin to watch."""
@@ -78,6 +84,8 @@ class LagWatch:
             self._heard = {role: self._heard.get(role, now) for _, role in present}
             looks = [self._look_at(keeper, role) for keeper, role in present]
             await asyncio.gather(*looks, asyncio.sleep(_INTERVAL_SECONDS))
+            open_ = [_place(role, part.tp) for _, role in present for part in role.partitions]
+            self._progress.looked(open_, time.monotonic())
 
     async def _look_at(self, keeper: RoleKeeper, role: Role) -> None:
         """Look at a role; where its brokers do not answer for too long, it has lost them."""
@@ -100,6 +108,8 @@ class LagWatch:
         for partition in role.partitions:
             _, end = await role.app.thread.bounds(partition.tp)
             self._watch_for_stuck(role, partition.tp, partition.continuity.next)
+            place = _place(role, partition.tp)
+            self._progress.look(place, partition.continuity.next, end, time.monotonic())
             waiting = self._ages.setdefault(partition.tp, Waiting())
             age = waiting.look(partition.continuity.next, end, time.monotonic())
             oldest[partition.tp.topic] = max(oldest[partition.tp.topic], age)
@@ -128,3 +138,7 @@ class LagWatch:
                 " handed over; the worker stops, and reads them again when it starts"
             )
             role.on_fatal(InvariantError(msg))
+
+
+def _place(role: Role, tp: Partition) -> str:
+    return f"{role.app.group} {tp.topic}-{tp.partition}"

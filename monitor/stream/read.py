@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaTimeoutError
 from aiokafka.structs import TopicPartition
 
 from monitor.stream.kafka import consumer_options
@@ -53,6 +55,8 @@ async def read_to_end(
 ) -> AsyncGenerator[tuple[Sequence[ConsumerRecord], int, int]]:
     """Yield (records, position after them, end) from offset `first`, or the first kept, to today's end.
 
+    Raises KafkaTimeoutError where the brokers send nothing for longer than a request may take.
+
     Committed records only. The end is taken at the start; markers of transactions count as
     positions, so it is reached even where the last thing in the log is one.
     """
@@ -69,9 +73,15 @@ async def read_to_end(
         consumer.seek(tp, max(first, kept))
         end = (await consumer.end_offsets([tp]))[tp]
         position = await consumer.position(tp)
+        moved = time.monotonic()
         while position < end:
             fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=20_000)
-            position = await consumer.position(tp)
+            before, position = position, await consumer.position(tp)
+            now = time.monotonic()
+            if position > before:
+                moved = now
+            elif now - moved > kafka.request_timeout_seconds:
+                raise KafkaTimeoutError
             yield fetched.get(tp, ()), position, end
     finally:
         await consumer.stop()
