@@ -250,9 +250,10 @@ class Incident:
         if self.watch is None:
             return None
         patients = 0 if history is None else history.count_after(self.start_ms - 1)[0]
-        if self.exposed & (self.exposed - 1) and patients < 2 * self._told:
+        if patients >= 2 * self._told:
+            self._told = patients
+        elif self.exposed & (self.exposed - 1):
             return None
-        self._told = patients
         return "exposed"
 
     def falls_quiet(self, time_ms: int, quiet_ms: int) -> bool:

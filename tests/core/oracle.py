@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from monitor.core import events as e
 from monitor.core.conditions import matches
-from tests.core.samples import LATENESS_MS, compile_pattern
+from tests.core.samples import LATENESS_MS, MAX_AGE_MS, compile_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,13 +25,13 @@ class Pile:
 
     events: list[tuple[int, tuple[Any, ...], str | None]] = field(default_factory=list)
     shut_at: int | None = None
-
-    @property
-    def latest(self) -> int | None:
-        return max((time for time, _, _ in self.events), default=None)
+    #: Whether an event too old to act on has shut it.
+    stale: bool = False
+    latest: int | None = None
 
     def add(self, kind: str, time: int, values: tuple[Any, ...], event_id: str | None) -> None:
         """Take an event; where events or their amounts are counted, the same one again is no other."""
+        self.latest = time if self.latest is None else max(self.latest, time)
         counted = [entry for entry in self.events if entry[1] or kind == "event_count"]
         if (
             kind == "value_count"
@@ -63,7 +63,7 @@ class Pile:
         return None
 
 
-def judge(  # noqa: C901, PLR0912 - brute force reads best in one piece
+def judge(  # noqa: C901, PLR0912, PLR0915 - brute force reads best in one piece
     rules: Sequence[Rule], log: Sequence[Entry]
 ) -> list[dict[str, Any]]:
     """Return what each finding must say, in order."""
@@ -75,17 +75,33 @@ def judge(  # noqa: C901, PLR0912 - brute force reads best in one piece
     stragglers: dict[Any, Pile] = {}
     read: dict[str, dict[str, tuple[int, str | None]]] = {}
     status: dict[str, tuple[int, str]] = {}
+    floor: dict[str, int] = {}
+    reopened: dict[str, int] = {}
     found: list[dict[str, Any]] = []
     for entry in log:
         for row in entry.record.rows:  # type: ignore[union-attr]
             subject = row[e.SUBJECT]
             if row[e.KIND] == e.RowKind.STATUS:
-                if row[e.STATUS_VERSION] > status.get(subject, (0, ""))[0]:
-                    status[subject] = row[e.STATUS_VERSION], row[e.STATUS_VALUE]
-                    if row[e.STATUS_VALUE] == "active":
-                        for key, pile in [*main.items(), *stragglers.items()]:
-                            if key[1:3] == ("principal", subject):
-                                pile.shut_at = None
+                version, value = row[e.STATUS_VERSION], row[e.STATUS_VALUE]
+                before = status.get(subject, (0, ""))
+                if version < before[0]:
+                    continue
+                piles = [
+                    p for k, p in [*main.items(), *stragglers.items()] if k[1:3] == ("principal", subject)
+                ]
+                reopens = version > before[0] and value == "active"
+                if version > before[0]:
+                    status[subject] = version, value
+                restart, reopen = row[e.STATUS_RESTART], row[e.STATUS_REOPEN]
+                if restart is not None:
+                    floor[subject] = max(restart, floor.get(subject, restart))
+                    for pile in piles:
+                        pile.events = [entry for entry in pile.events if entry[0] > floor[subject]]
+                if reopen is not None and reopen > reopened.get(subject, reopen - 1):
+                    reopened[subject], reopens = reopen, True
+                if reopens:
+                    for pile in piles:
+                        pile.shut_at, pile.stale = None, False
                 continue
             time = min(row[e.TIME], entry.append_ms)
             oldest = entry.append_ms - LATENESS_MS
@@ -94,13 +110,15 @@ def judge(  # noqa: C901, PLR0912 - brute force reads best in one piece
             refused = row[e.STATUS] in (401, 403, 429)
             if row[e.AXIS] == "principal" and refused and status.get(subject, (0, "active"))[1] != "active":
                 continue
+            since = floor.get(subject, time - 1) if row[e.AXIS] == "principal" else time - 1
+            stale = entry.append_ms - time > MAX_AGE_MS
             patients = read.setdefault(subject, {})
             if row[e.AXIS] == "principal" and 200 <= row[e.STATUS] < 300:
                 for patient, tenant in row[e.PATIENTS]:
                     before = patients.get(patient, (time, None))[0]
                     patients[patient] = max(time, before), tenant or row[e.TENANT]
             for rule in rules:
-                if rule.axis != row[e.AXIS] or time < oldest - longest[rule.window_key]:
+                if rule.axis != row[e.AXIS] or time < oldest - longest[rule.window_key] or time <= since:
                     continue
                 for group, values in _groups(rule, row).items():
                     key = rule.id, row[e.AXIS], subject, group
@@ -118,9 +136,13 @@ def judge(  # noqa: C901, PLR0912 - brute force reads best in one piece
                         continue
                     open_latch = pile.shut_at is None or last - pile.shut_at > rule.timespan_ms
                     pile.shut_at = last
-                    if not open_latch:
+                    if not open_latch and (stale or not pile.stale):
                         continue
-                    inside = [t for at, t in patients.values() if at > last - rule.timespan_ms]
+                    pile.stale = stale
+                    begin = last - rule.timespan_ms
+                    if row[e.AXIS] == "principal":
+                        begin = max(begin, floor.get(subject, begin))
+                    inside = [t for at, t in patients.values() if at > begin]
                     principal = row[e.AXIS] == "principal"
                     found.append(
                         {
@@ -129,7 +151,8 @@ def judge(  # noqa: C901, PLR0912 - brute force reads best in one piece
                             "group": group,
                             "straggler": straggler,
                             "source": (entry.record.source.partition, row[e.OFFSET]),  # type: ignore[union-attr]
-                            "window": (last - rule.timespan_ms, last, first),
+                            "window": (begin, last, first),
+                            "stale": stale,
                             "patients": len(inside) if principal else int(row[e.AXIS] == "patient"),
                             "tenants": len(set(inside) - {None}) if principal else 0,
                         }

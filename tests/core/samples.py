@@ -23,6 +23,8 @@ ANY = AllOf(())
 SUCCESS = AllOf((Match("status", "gte", 200), Match("status", "lt", 300)))
 FAILURE = Match("status", "gte", 400)
 LATENESS_MS = 30
+MAX_AGE_MS = 30
+QUIET_MS = 10
 
 
 def compile_pattern(text: str) -> Callable[[str], bool]:
@@ -40,6 +42,8 @@ def new_detector(
         allowed_lateness_ms=lateness_ms,
         compile_pattern=compile_pattern,
         unpack=msgspec.msgpack.decode,
+        max_age_ms=MAX_AGE_MS,
+        quiet_ms=QUIET_MS,
     )
     if rules is not None:
         assert detector.activate(rules_record(rules), at_ms)
@@ -117,7 +121,16 @@ def event(
 
 
 def status_row(
-    offset: int, time_ms: int, version: int, status: str, *, principal: str = "p", finding: str | None = None
+    offset: int,
+    time_ms: int,
+    version: int,
+    status: str,
+    *,
+    principal: str = "p",
+    finding: str | None = None,
+    restart_ms: int | None = None,
+    reopen_ms: int | None = None,
+    watch: str | None = None,
 ) -> Row:
     """Return a row that tells of a credential's status."""
     return (
@@ -129,6 +142,9 @@ def status_row(
         version,
         status,
         finding,
+        restart_ms,
+        reopen_ms,
+        watch,
     )
 
 
@@ -289,6 +305,9 @@ def _rows(draw: st.DrawFn, offset: int, append_ms: int, *, statuses: bool, calm:
                 kind,
                 principal=principal,
                 finding=draw(st.sampled_from((None, "f1"))),
+                restart_ms=draw(st.sampled_from((None, append_ms, append_ms - 4))),
+                reopen_ms=draw(st.sampled_from((None, append_ms, append_ms - 4))),
+                watch=draw(st.sampled_from((None, "f1"))),
             )
         ]
     age_ms = (0, 0, 0, 0, 0, 0, 1, 5, 40) if calm else (-20, 0, 0, 0, 1, 2, 5, 20, 40, 70, 95, 120)
