@@ -11,16 +11,18 @@ from tests.faults.control import count_naively
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: How often a fault may by luck hit between two commits.
+#: A fault may by luck hit right after a commit, and a machine that stalls is a fault, too.
 ATTEMPTS = 3
 
 pytestmark = pytest.mark.timeout(ATTEMPTS * 120)
 
 
 def test_left_alone_plain_faust_counts_right(tmp_path: Path):
-    miscount = count_naively("none", tmp_path)
-    assert miscount.counted == miscount.events
-    assert not miscount.wrong_keys
+    for _ in range(ATTEMPTS):
+        miscount = count_naively("none", tmp_path)
+        if miscount.counted == miscount.events and not miscount.wrong_keys:
+            return
+    pytest.fail("plain Faust counts wrong without a fault: the rig itself hurts it")
 
 
 @pytest.mark.parametrize("fault", ["kill", "join"])
