@@ -56,6 +56,8 @@ class Seat:
         self._backoff = FIRST_BACKOFF_SECONDS
         self._next = 0.0
         self._address = ""
+        self._ready_at: float | None = None
+        self._asked_at = 0.0
 
     def start(self) -> None:
         """Start a worker."""
@@ -76,7 +78,7 @@ class Seat:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.wanted, self.cause, self._address = True, "", ""
+        self.wanted, self.cause, self._address, self._ready_at = True, "", "", None
         self.began = time.monotonic()
         self.started += 1
 
@@ -111,6 +113,15 @@ class Seat:
     def ready(self) -> bool:
         """Whether the worker says that all its roles have their partitions."""
         return self._asked("readyz") is not None
+
+    def ready_seconds(self) -> float:
+        """Return for how long it is ready; asks about every second."""
+        now = time.monotonic()
+        if self._ready_at is None and now - self._asked_at > 1:
+            self._asked_at = now
+            if self.ready:
+                self._ready_at = now
+        return 0.0 if self._ready_at is None else now - self._ready_at
 
     def metrics(self) -> str:
         """Return what Prometheus would scrape, or nothing where the worker does not answer."""

@@ -27,7 +27,8 @@ class Plan:
     `broker` is ``kafka`` (a real one that runs share), ``node`` (a real one of its own, to be killed) or
     ``embedded`` (three nodes that can be told to fail). `armed` are the steps, by seat, at which its workers
     die, one after the other (monitor.stream.steps). With `watch` it is noted how long after each kill all
-    workers are ready again.
+    workers are ready again. With `patience` the traffic goes on until every step has had its turn: a worker
+    that is ready for so many seconds and does not reach its own is killed.
     """
 
     row: int
@@ -43,6 +44,7 @@ class Plan:
     flush_seconds: float = 1.0
     ttl_seconds: float = 4.0
     watch: bool = False
+    patience: float = 0.0
     acts: list[Act] = field(default_factory=list)
     armed: list[list[str]] = field(default_factory=list)
 

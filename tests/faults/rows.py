@@ -46,12 +46,9 @@ def steps(plan: Plan, draw: random.Random) -> None:
     number = 4
     first = plan.seed * number * plan.seats
     queue = [STEPS[(first + at) % len(STEPS)] for at in range(number * plan.seats)]
-    plan.seconds = 16.0
+    plan.seconds, plan.patience = 90.0, 4.0
     for seat in range(plan.seats):
         plan.armed.append([f"{step}:{draw.choice((1, 1, 2, 3))}:KILL" for step in queue[seat :: plan.seats]])
-    for at in range(4, 16, 4):
-        for seat in range(plan.seats):
-            plan.add(at, "expire", seat)
 
 
 def kills(plan: Plan, draw: random.Random) -> None:

@@ -94,7 +94,6 @@ class World:
             "term": lambda seat: self.crew.seats[seat].send(signal.SIGTERM, "term"),
             "stop": lambda seat: self.crew.seats[seat].send(signal.SIGSTOP),
             "continue": self._continue,
-            "expire": self._expire,
             "join": self._join,
             "leave": self._leave,
             "receiver": self._behave,
@@ -268,6 +267,7 @@ class World:
             refused = [end.said for end in self.crew.ends if end.code == ExitCode.CONFIG]
             assert not refused, refused[0]
             self._weigh()
+            faults += self._hurry()
             while acts and time.monotonic() - began >= acts[0].at:
                 act = acts.pop(0)
                 faults += self._act(act)
@@ -281,6 +281,18 @@ class World:
                 seat.send(signal.SIGKILL, "kill")
                 faults += 1
         return faults
+
+    def _hurry(self) -> int:
+        """Where steps take turns: kill who does not reach its own, and end the traffic after the last."""
+        if not self.plan.patience:
+            return 0
+        if not any(seat.armed or seat.step for seat in self.crew.seats):
+            self.load.stop()
+        killed = 0
+        for seat in self.crew.seats:
+            if seat.step and seat.ready_seconds() > self.plan.patience:
+                killed += seat.send(signal.SIGKILL, "kill")
+        return killed
 
     def _act(self, act: Act) -> bool:
         done = self._acts[act.what](*act.args)
@@ -357,12 +369,6 @@ class World:
         for seat in self.crew.seats:
             seat.send(signal.SIGCONT)
         return True
-
-    def _expire(self, index: int) -> bool:
-        """Kill a worker whose step does not come, so that the next one has its turn."""
-        seat = self.crew.seats[index]
-        old = time.monotonic() - seat.began > 8
-        return old and bool(seat.step) and seat.send(signal.SIGKILL, "kill")
 
     def _join(self, index: int) -> bool:
         self.crew.seats[index].wanted = True
