@@ -17,8 +17,8 @@ NORMAL: Final = 30
 ATTACKERS: Final = 8
 _TICK_SECONDS: Final = 0.02
 #: The share of events that are answers to a search, and how many patients each holds.
-_SEARCHES: Final = 0.006
-_FOUND: Final = 300
+_SEARCHES: Final = 0.004
+_FOUND: Final = 250
 #: What is sent now and then that is no event, or is one of a strange kind.
 POISON: Final = ("broken", "null", "huge", "future", "wrong", "unknown", "forged")
 
@@ -127,7 +127,7 @@ class Load:
 
     def _search(self) -> dict[str, Any]:
         """Return the answer to a search: one offset of very many rows, and a state of several pages."""
-        found = self._random.sample(range(30_000), _FOUND)
+        found = self._random.sample(range(8_000), _FOUND)
         return {
             "time": int(time.time() * 1000),
             "principal": "search",
