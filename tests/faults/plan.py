@@ -24,8 +24,8 @@ class Act:
 class Plan:
     """One run: what it runs on, what happens, and for how long.
 
-    `broker` is ``kafka`` (a real one that runs share), ``node`` (a real one of its own, to be killed) or
-    ``embedded`` (three nodes that can be told to fail). `armed` are the steps, by seat, at which its workers
+    `broker` is ``kafka`` or ``embedded`` (three nodes that can be told to fail); with `nodes` the real one is a
+    cluster of so many that the run has for itself, and may kill. `armed` are the steps, by seat, at which its workers
     die, one after the other (monitor.stream.steps). With `watch` it is noted how long after each kill all
     workers are ready again. With `patience` the traffic goes on until every step has had its turn: a worker
     that is ready for so many seconds and does not reach its own is killed.
@@ -34,6 +34,7 @@ class Plan:
     row: int
     seed: int
     broker: str = "kafka"
+    nodes: int = 0
     seconds: float = 10.0
     rate: float = 250.0
     workers: int = 1

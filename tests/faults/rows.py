@@ -113,16 +113,20 @@ def pauses(plan: Plan, draw: random.Random) -> None:
 
 def outages(plan: Plan, draw: random.Random) -> None:
     """Take brokers away for seconds."""
-    if plan.seed % 2:
-        plan.broker = "node"
-        plan.seconds = 14.0
+    plan.seconds = 14.0
+    if plan.seed % 3 == 0:
+        plan.nodes = _NODES
+        for at, node in ((2.0, draw.randrange(_NODES) + 1), (9.0, draw.randrange(_NODES) + 1)):
+            plan.add(at, "power cut", node)
+            plan.add(at + draw.uniform(3, 5), "restart", node, fault=False)
+        return
+    if plan.seed % 3 == 1:
+        plan.nodes = 1
         for at in (2.5, 8.0):
-            seconds = draw.uniform(2, 5)
-            plan.add(at, "freeze")
-            plan.add(at + seconds, "thaw", fault=False)
+            plan.add(at, "freeze", 1)
+            plan.add(at + draw.uniform(2, 5), "thaw", 1, fault=False)
         return
     plan.broker = "embedded"
-    plan.seconds = 14.0
     at = draw.uniform(1.5, 2.5)
     while at < plan.seconds - 3:
         node, seconds = draw.randrange(_NODES) + 1, draw.uniform(1, 4)
@@ -134,7 +138,6 @@ def outages(plan: Plan, draw: random.Random) -> None:
 def moves(plan: Plan, draw: random.Random) -> None:
     """Move leaders and coordinators."""
     plan.broker = "embedded"
-    plan.workers = plan.seats = draw.choice((1, 2))
     plan.seconds = 14.0
     at = 1.5
     while at < plan.seconds:
@@ -155,7 +158,6 @@ def produce_errors(plan: Plan, draw: random.Random) -> None:
 def commit_errors(plan: Plan, draw: random.Random) -> None:
     """Answer commits with errors."""
     plan.broker = "embedded"
-    plan.workers = plan.seats = draw.choice((1, 2))
     _errors(plan, draw, _COMMIT, _COMMIT_ERRORS)
 
 
@@ -214,11 +216,11 @@ def disorder(plan: Plan, draw: random.Random) -> None:
 
 def restarts(plan: Plan, draw: random.Random) -> None:
     """Kill the broker and start it on its disk; compact `state` while a zombie holds an older one."""
-    plan.broker = "node"
+    plan.nodes = 1
     plan.seats = plan.workers = 2
     plan.seconds = 18.0
-    plan.add(draw.uniform(2, 3), "power cut")
-    plan.add(6.5, "restart", fault=False)
+    plan.add(draw.uniform(2, 3), "power cut", 1)
+    plan.add(6.5, "restart", 1, fault=False)
     plan.add(10.0, "stop", draw.randrange(2))
     plan.add(11.0, "compact")
     plan.add(14.5, "compact", fault=False)

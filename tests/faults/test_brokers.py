@@ -16,6 +16,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(RUN_SECONDS)]
 
 
-@pytest.mark.parametrize(("row", "seed"), [(6, 1), (7, 1), (8, 1), (9, 1), (10, 1), (14, 1)])
+@pytest.mark.parametrize(("row", "seed"), [(6, 1), (6, 2), (6, 3), (7, 1), (8, 1), (9, 1), (10, 1), (14, 1)])
 def test_of_brokers(row: int, seed: int, run: Callable[[int, int], Result]):
     run(row, seed)

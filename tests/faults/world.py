@@ -34,9 +34,9 @@ from tests.faults.load import Load
 from tests.faults.logs import Positioner, Sampler, read_all
 from tests.faults.receiver import SECRET, Receiver
 from tests.rig.broker import create_topic
+from tests.rig.cluster import Cluster
 from tests.rig.configuration import write_settings
 from tests.rig.faults import FaultyBroker
-from tests.rig.node import KafkaNode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 SOURCE_PARTITIONS: Final = 3
 _NODES: Final = 3
+#: Of a cluster of a run's own.
+_PROPERTIES: Final = {"group.min.session.timeout.ms": "1000", "log.cleaner.backoff.ms": "200"}
 #: Invariant F: everything is caught up so long after the last fault.
 CATCH_UP_SECONDS: Final = 60.0
 #: So many times as long, at most, where more processes want to run than there are cores.
@@ -87,7 +89,7 @@ class World:
         #: Since when not all workers are ready, where that is watched.
         self._unstable: float | None = None
         self._embedded: FaultyBroker | None = None
-        self._node: KafkaNode | None = None
+        self._cluster: Cluster | None = None
         self.receiver = self.stack.enter_context(Receiver())
         self._acts: dict[str, Callable[..., bool]] = {
             "kill": lambda seat: self.crew.seats[seat].send(signal.SIGKILL, "kill"),
@@ -108,10 +110,10 @@ class World:
             "coordinate": self._with_embedded(
                 lambda broker, role, node: broker.coordinate(self.settings.group(role), node)
             ),
-            "power cut": self._with_node(KafkaNode.kill),
-            "restart": self._with_node(lambda node: node.start(wait=False)),
-            "freeze": self._with_node(KafkaNode.freeze),
-            "thaw": self._with_node(KafkaNode.thaw),
+            "power cut": self._with_cluster(Cluster.kill),
+            "restart": self._with_cluster(Cluster.start),
+            "freeze": self._with_cluster(Cluster.freeze),
+            "thaw": self._with_cluster(Cluster.thaw),
             "compact": self._compact,
             # The traffic, or the seat, is made so from the start.
             "poison": lambda: True,
@@ -138,9 +140,12 @@ class World:
         if plan.broker == "embedded":
             self._embedded = stack.enter_context(FaultyBroker(_NODES))
             bootstrap = self._embedded.bootstrap_servers
-        elif plan.broker == "node":
-            self._node = stack.enter_context(KafkaNode())
-            bootstrap = self._node.server
+        elif plan.nodes:
+            self._cluster = Cluster(self._folder / "kafka", plan.nodes, properties=_PROPERTIES)
+            stack.callback(self._cluster.close)
+            self._cluster.start()
+            self._cluster.wait()
+            bootstrap = self._cluster.bootstrap
         else:
             assert self._kafka is not None
             bootstrap = self._kafka
@@ -157,6 +162,8 @@ class World:
                 "session_timeout_seconds": 2 if embedded else 3,
                 "request_timeout_seconds": 10,
                 "connect_timeout_seconds": 30,
+                "replication_factor": max(1, plan.nodes),
+                "min_insync_replicas": max(1, plan.nodes - 1),
             },
             rules={"paths": [str(ROOT / "tests" / "faults" / "rules.yml")]},
             detect={"flush_interval": f"{int(plan.flush_seconds * 1000)}ms"},
@@ -181,7 +188,7 @@ class World:
         if self._embedded is not None:
             create_embedded(self.settings, self._embedded, source_partitions=SOURCE_PARTITIONS)
         else:
-            create_topic(bootstrap, self.settings.sources[0].topic, SOURCE_PARTITIONS)
+            create_topic(bootstrap, self.settings.sources[0].topic, SOURCE_PARTITIONS, max(1, plan.nodes))
             stack.callback(self._delete_topics)
         done = subprocess.run(
             [sys.executable, "-m", "monitor", "init", "--from", "earliest", "-c", str(config)],
@@ -211,7 +218,7 @@ class World:
 
     def _delete_topics(self) -> None:
         """Leave nothing behind on a broker that other runs share."""
-        if self._node is None:
+        if self._cluster is None:
             admin = AdminClient({"bootstrap.servers": self._kafka or "", "log_level": 0})
             names = [self.settings.sources[0].topic, *(self.settings.topic(topic) for topic in OWN_TOPICS)]
             for future in admin.delete_topics(names).values():
@@ -393,10 +400,10 @@ class World:
 
         return act
 
-    def _with_node(self, fault: Callable[..., None]) -> Callable[..., bool]:
+    def _with_cluster(self, fault: Callable[..., None]) -> Callable[..., bool]:
         def act(*args: Any) -> bool:
-            assert self._node is not None
-            fault(self._node, *args)
+            assert self._cluster is not None
+            fault(self._cluster, *args)
             return True
 
         return act

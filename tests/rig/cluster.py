@@ -127,6 +127,14 @@ class Cluster:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
+    def freeze(self, node: int) -> None:
+        """Have a node answer nobody."""
+        os.killpg(self._running[node].pid, signal.SIGSTOP)
+
+    def thaw(self, node: int) -> None:
+        """Have a node go on."""
+        os.killpg(self._running[node].pid, signal.SIGCONT)
+
     def close(self) -> None:
         """End all nodes."""
         for node in list(self._running):
