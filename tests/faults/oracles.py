@@ -103,6 +103,8 @@ def new_detector(settings: Settings, partition: int) -> Detector:
         allowed_lateness_ms=int(settings.detect.allowed_lateness.total_seconds() * 1000),
         compile_pattern=compile_pattern,
         unpack=unpack_subject,
+        max_age_ms=int(settings.response.max_age.total_seconds() * 1000),
+        quiet_ms=int(settings.response.quiet_after.total_seconds() * 1000),
     )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.faults.receiver import Receiver
 
 _JUDGED: Final = ("requested", "held", "suppressed")
-_VERSIONED: Final = ("requested", "held", "expired")
+_VERSIONED: Final = ("requested", "expired")
 _TOLD: Final = ("requested", "expired")
 
 #: (credential, version).

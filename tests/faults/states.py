@@ -63,21 +63,21 @@ def _subject(detector: Detector, key: SubjectKey, now_ms: int) -> list[Any] | No
     subject = detector.subjects.awake(key, held)
     detector._settle(subject)
     subject.prune(detector._plan, now_ms)
-    version, epoch, expires_ms, series, history, incident = subject.snapshot()
+    version, epoch, expires_ms, series, history, incident, *more = subject.snapshot()
     longest = detector._plan.counters
     windows = [
         [
-            *(window_key, list(group), straggler_ms, born, until_ms, sorted(latches)),
+            *(window_key, list(group), straggler_ms, born, until_ms, sorted(latches), stale),
             _window(window, straggler_ms or longest[window_key].longest_ms),
         ]
-        for window_key, group, straggler_ms, born, until_ms, window, latches in series
+        for window_key, group, straggler_ms, born, until_ms, window, latches, stale in series
     ]
     patients = None
     if history is not None:
         window, tenants, places = history
         of = dict(zip(_numbers("Q", window[-1]), (tenants[place] for place in places), strict=True))
         patients = [_window(window, _EVER), sorted(of.items())]
-    return [version, epoch, expires_ms, sorted(windows), patients, incident]
+    return [version, epoch, expires_ms, sorted(windows), patients, incident, more]
 
 
 def _window(plain: list[Any], longest_ms: int) -> list[Any]:
@@ -95,7 +95,7 @@ def _parts(left: list[Any] | None, right: list[Any] | None) -> str:
     """Return which parts of two subjects differ."""
     if left is None or right is None:
         return "there is none" if left is None else "it is freed"
-    names = ("version", "epoch", "expires", "windows", "patients", "incident")
+    names = ("version", "epoch", "expires", "windows", "patients", "incident", "more")
     return ", ".join(
         f"{name} {one!r} / {other!r}"[:300]
         for name, one, other in zip(names, left, right, strict=True)

@@ -172,6 +172,9 @@ class World:
                 "mode": "enforce",
                 "default_ttl": f"{int(plan.ttl_seconds)}s",
                 "retry_ceiling": "1s",
+                "quiet_after": "3s",
+                # So many attackers at once would rightly blow the fuse.
+                "fuse": {"ceiling": 10_000, "rule_ceiling": 10_000, "many": 10_000},
                 "adapters": [
                     {
                         "type": "webhook",
@@ -380,6 +383,7 @@ class World:
             if time.monotonic() > deadline:
                 return False
             self.crew.look()
+            self._continue()  # a step at which a worker stands still may be reached only now
             time.sleep(pause)
         return True
 
