@@ -17,6 +17,9 @@ from monitor.errors import ExitCode, MonitorError
 from monitor.observe import systemd
 from monitor.observe.metrics import Metrics
 from monitor.observe.server import ObserveServer
+from monitor.response.operators.active import ActiveEnforcer
+from monitor.response.operators.api import OperatorApi
+from monitor.response.operators.duty import Duty
 from monitor.response.role import EnforceRole
 from monitor.stream.chunks import RoleApp
 from monitor.stream.detect import DetectRole
@@ -60,6 +63,8 @@ class Worker:
         self._topics: TopicWatch | None = None
         self._rules = RulesFollower(settings, self._fatal)
         self._files = RuleFiles(settings, self.metrics, self._rules, self._fatal)
+        self._duty = Duty()
+        self._operators: OperatorApi | None = None
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -107,6 +112,10 @@ class Worker:
         # They stop in the order in which they feed each other. Each joins its own group at once; intake
         # waits for the rule set that enforce puts in force.
         makes = {"intake": self._intake, "detect": self._detect, "enforce": self._enforce}
+        if "enforce" in self._names and settings.operator.allowed_signers_file is not None:
+            active = ActiveEnforcer(settings)
+            self._operators = OperatorApi(settings, self.metrics, self._duty.responder, active.url)
+            await self._operators.start()
         keepers = [self._keep(name, make) for name, make in makes.items() if name in self._names]
         await asyncio.gather(*(keeper.start() for keeper in keepers))
         self._lag = LagWatch(self._keepers, self.metrics)
@@ -131,7 +140,8 @@ class Worker:
         return OneRole(DetectRole(self._app("detect", on_fatal), self._settings, self.metrics, on_fatal))
 
     def _enforce(self, on_fatal: Callable[[BaseException], None]) -> Stay:
-        return OneRole(EnforceRole(self._app("enforce", on_fatal), self._settings, self.metrics, on_fatal))
+        app = self._app("enforce", on_fatal)
+        return OneRole(EnforceRole(app, self._settings, self.metrics, on_fatal, self._duty))
 
     def _app(self, role: str, on_fatal: Callable[[BaseException], None]) -> RoleApp:
         settings = self._settings
@@ -175,6 +185,8 @@ class Worker:
                     await self._topics.stop()
                 await self._files.stop()
                 await self._rules.stop()
+                if self._operators is not None:
+                    await self._operators.stop()
                 for keeper in self._keepers:
                     await keeper.stop()
                 await self._server.stop()

@@ -18,6 +18,7 @@ from monitor.demo.api import AppointmentsApi
 from monitor.demo.appointments import make_register
 from monitor.demo.follow import Follower
 from monitor.demo.gateway import KEY_HEADER, REALM, GatewayPlan, find_envoy, gateway_command, write_gateway
+from monitor.demo.operators import DIRECTORY, make_operators, write_directory
 from monitor.demo.processes import Child, DemoError, Processes, free_ports, monitor_command
 from monitor.demo.receiver import WebhookReceiver, new_secret
 from monitor.demo.traffic import NO_ANSWER, Client, Tally, new_session
@@ -64,6 +65,7 @@ class Ports:
     gateway_admin: int
     authz: int
     observe: int
+    operator: int
 
 
 class Stack:
@@ -83,7 +85,7 @@ class Stack:
         self._settings: Settings | None = None
         self._keys: dict[str, str] = {}
         self._probes = 0
-        self.ports = Ports(*free_ports(4))
+        self.ports = Ports(*free_ports(5))
         self.register = make_register(options.seed)
         self.secret = new_secret()
         self.receiver = WebhookReceiver(self.secret)
@@ -178,6 +180,7 @@ class Stack:
         secret_file = self.folder / "webhook.secret"
         secret_file.touch(mode=0o600)
         secret_file.write_text(self.secret, encoding="utf-8")
+        write_directory(self.folder, (*PARTNERS, *self.options.attackers))
         plain = {
             "kafka": {
                 "broker": broker,
@@ -191,6 +194,7 @@ class Stack:
             },
             "sources": [{"name": SOURCE, "topic": f"{prefix}{SOURCE}", "realm": REALM}],
             "privacy": {"key_file": "monitor.keys"},
+            "credentials": {"directory_file": DIRECTORY},
             "response": {
                 "mode": "enforce",
                 "adapters": [
@@ -204,6 +208,7 @@ class Stack:
                 ],
             },
             "authz": {"listen": f"127.0.0.1:{self.ports.authz}", "realm": REALM},
+            "operator": make_operators(self.folder, self.ports.operator),
             "observe": {"listen": f"127.0.0.1:{self.ports.observe}"},
         }
         text = yaml.safe_dump(plain, sort_keys=False)

@@ -11,6 +11,8 @@ from monitor.core.sentences import duration
 from monitor.demo.stack import ATTACKER, PARTNERS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
 
     from monitor.demo.report import Report
@@ -40,11 +42,6 @@ def print_hints(console: Console, stack: Stack) -> None:
     """Print addresses and commands to try while everything stays up."""
     rows = [("gateway (Envoy)", stack.gateway), ("API keys", f"{stack.folder / 'keys'}")]
     ports, config = stack.ports, stack.config
-    record = next(iter(stack.register.appointments))
-    tries = [
-        f"curl -i -H @{stack.header_file(PARTNERS[0])} {stack.gateway}/appointments/{record}",
-        f"curl -i -H @{stack.header_file(ATTACKER)} {stack.gateway}/appointments/{record}",
-    ]
     if stack.options.with_monitor:
         rows += [
             ("decision service", f"http://127.0.0.1:{ports.authz}"),
@@ -52,11 +49,9 @@ def print_hints(console: Console, stack: Stack) -> None:
             ("Kafka", ",".join(stack.settings.kafka.bootstrap_servers)),
             ("settings", str(config)),
         ]
-        tries += [
-            f"monitor status -c {config}",
-            f"monitor config show -c {config}",
-            f"curl -s http://127.0.0.1:{ports.observe}/metrics | grep access_monitor_",
-        ]
+        if stack.settings.operator.allowed_signers_file is not None:
+            rows.append(("your SSH key, a colleague's", str(stack.folder / "operators")))
+    tries = list(_tries(stack))
     rows.append(("logs", f"{stack.folder}/*.log"))
     where = Table(box=None, pad_edge=False, show_header=False)
     where.add_column(style="dim")
@@ -70,6 +65,42 @@ def print_hints(console: Console, stack: Stack) -> None:
         # As it is, on one line: it is there to be copied.
         console.print(f"  {line}", soft_wrap=True, markup=False)
     console.print("\nEverything stays up until Ctrl-C.")
+
+
+def _tries(stack: Stack) -> Iterator[str]:
+    """Yield commands that work as they are printed, in this order."""
+    record = next(iter(stack.register.appointments))
+    asks = [
+        f"curl -i -H @{stack.header_file(client)} {stack.gateway}/appointments/{record}"
+        for client in (PARTNERS[0], ATTACKER)
+    ]
+    yield from asks
+    if not stack.options.with_monitor:
+        return
+    reach = f"-c {stack.config}"
+    yield f"monitor status {reach}"
+    yield f"monitor config show {reach}"
+    yield f"curl -s http://127.0.0.1:{stack.ports.observe}/metrics | grep access_monitor_"
+    if stack.settings.operator.allowed_signers_file is None:
+        return
+    yield f"monitor incidents list {reach}"
+    yield f"monitor incidents show INC-0001 {reach}"
+    yield f'monitor incidents ack INC-0001 --reason "I am on it" {reach}'
+    yield (
+        f'monitor credentials reinstate {ATTACKER} --grace 10m --reason "a new developer, they stopped"'
+        f" --yes --wait {reach}"
+    )
+    yield asks[1]
+    yield (
+        f'monitor credentials suspend {PARTNERS[0]} --for 1h --reason "they phoned: key leaked"'
+        f" --yes --wait {reach}"
+    )
+    yield asks[0]
+    yield f"monitor credentials list {reach}"
+    yield f"monitor fuse status {reach}"
+    yield f'monitor automation pause --for 10m --reason "a migration" --yes {reach}'
+    yield f"monitor automation status {reach}"
+    yield f'monitor incidents close INC-0001 --verdict benign --reason "explained" {reach}'
 
 
 def _figures(report: Report) -> Table:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer
@@ -83,7 +83,9 @@ class Ledger:
         self._decisions_topic = settings.topic("decisions")
         self._producer: AIOKafkaProducer | None = None
         self._writing = asyncio.Lock()
-        self.position = EnforcerRecord(mode=settings.response.mode)
+        #: What of the position is this enforcer's own, whatever the one before left.
+        self._own: dict[str, Any] = {"mode": settings.response.mode, "operator": _operator_url(settings)}
+        self.position = EnforcerRecord(**self._own)
         #: The mode of the enforcer before, None where there was none.
         self.mode_before: str | None = None
         self.credentials: dict[str, CredentialRecord] = {}
@@ -144,7 +146,7 @@ class Ledger:
             self._known = True
             position = decode_enforcer(value, place)
             self.mode_before = position.mode
-            self.position = msgspec.structs.replace(position, mode=self._settings.response.mode)
+            self.position = msgspec.structs.replace(position, **self._own)
         elif key == RULES_KEY:
             self.rules = decode_rules(value, place)
         elif key == FUSE_KEY:
@@ -225,3 +227,7 @@ class Ledger:
             producer, self._producer = self._producer, None
             if producer is not None:
                 await producer.stop()
+
+
+def _operator_url(settings: Settings) -> str:
+    return "" if settings.operator.allowed_signers_file is None else settings.operator.own_url

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
 
     from monitor.observe.metrics import Metrics
+    from monitor.response.operators.duty import Duty
     from monitor.settings import Settings
     from monitor.stream.chunks import Partition, RoleApp
 
@@ -28,9 +29,10 @@ class FindingsPartition(OpenPartition):
     group's is only a lower bound for it.
     """
 
-    def __init__(self, tp: Partition, position: int, enforcer: Enforcer) -> None:
+    def __init__(self, tp: Partition, position: int, enforcer: Enforcer, duty: Duty) -> None:
         super().__init__(tp, position)
         self._enforcer = enforcer
+        self._duty = duty
 
     async def open(self) -> None:
         """Take over as the active enforcer."""
@@ -42,6 +44,7 @@ class FindingsPartition(OpenPartition):
                 f" group goes on at {self.committed}: findings between them would be left out"
             )
             raise InvariantError(msg)
+        self._duty.begin(self._enforcer.people)
 
     async def take(self, records: Sequence[ConsumerRecord]) -> None:
         """Decide; it is durable when this returns."""
@@ -53,10 +56,12 @@ class FindingsPartition(OpenPartition):
 
     async def close(self) -> None:
         """Stand down."""
+        self._duty.end(self._enforcer.people)
         await self._enforcer.stop()
 
     async def drop(self) -> None:
         """Stand down at once."""
+        self._duty.end(self._enforcer.people)
         await self._enforcer.drop()
 
 
@@ -69,9 +74,11 @@ class EnforceRole(SendingRole):
         settings: Settings,
         metrics: Metrics,
         on_fatal: Callable[[BaseException], None],
+        duty: Duty,
     ) -> None:
         super().__init__(app, settings, metrics, "findings", on_fatal)
         self._metrics = metrics
+        self._duty = duty
 
     async def start(self) -> None:
         """Join the group.
@@ -86,4 +93,4 @@ class EnforceRole(SendingRole):
     def new_partition(self, tp: Partition, position: int) -> FindingsPartition:
         """Return the partition with an enforcer that is not active yet."""
         enforcer = Enforcer(self.settings, self._metrics, self.producer, self.on_fatal)
-        return FindingsPartition(tp, position, enforcer)
+        return FindingsPartition(tp, position, enforcer, self._duty)

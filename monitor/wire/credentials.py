@@ -153,7 +153,8 @@ class EnforcerRecord(msgspec.Struct, frozen=True, kw_only=True):
     `findings_offset` and `control_offset` are the next to read, `evidence_offset` the next finding whose
     evidence is to be gathered (None: an earlier monitor gathered none); `hash` is that of the last decision. `versions` is the highest version of
     any credential whose record is kept no more: where it comes again, it goes on from there. `disabled`
-    are the adapters that are not called any more, each with its configuration's fingerprint.
+    are the adapters that are not called any more, each with its configuration's fingerprint. `operator`
+    is where operators reach it, if they can.
     """
 
     v: int = FORMAT_VERSION
@@ -167,6 +168,7 @@ class EnforcerRecord(msgspec.Struct, frozen=True, kw_only=True):
     evidence_offset: int | None = None
     versions: int = 0
     disabled: Mapping[str, str] = {}
+    operator: str = ""
 
 
 class RulesInForce(msgspec.Struct, frozen=True, kw_only=True):

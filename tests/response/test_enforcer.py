@@ -11,6 +11,7 @@ import pytest
 
 from monitor.errors import InvariantError
 from monitor.response.ledger import Ledger
+from monitor.response.operators.duty import Duty
 from monitor.response.role import FindingsPartition
 from monitor.stream.chunks import Chunk, Partition
 from tests.response.stage import (
@@ -230,7 +231,7 @@ async def test_the_group_goes_no_further_than_the_ledger(install: Install, monke
 
     monkeypatch.setattr(Ledger, "_write", slow)
     async with cast.enforcer() as enforcer:
-        partition = FindingsPartition(FINDINGS, 0, enforcer)
+        partition = FindingsPartition(FINDINGS, 0, enforcer, Duty())
         log = await found(cast.settings, finding(1))
         taking = asyncio.create_task(partition.take(partition.continuity.admit(Chunk(0, 1, log))))
         await begun.wait()
@@ -273,4 +274,4 @@ async def test_a_group_ahead_of_the_ledger_stops(install: Install):
     async with cast.enforcer() as enforcer:
         await enforcer.stop()
         with pytest.raises(InvariantError, match="would be left out"):
-            await FindingsPartition(FINDINGS, 5, enforcer).open()
+            await FindingsPartition(FINDINGS, 5, enforcer, Duty()).open()
