@@ -107,7 +107,7 @@ class LagWatch:
         oldest = dict.fromkeys(role.topics, 0.0)
         for partition in role.partitions:
             _, end = await role.app.thread.bounds(partition.tp)
-            self._watch_for_stuck(role, partition.tp, partition.continuity.next)
+            await self._watch_for_stuck(role, partition.tp, partition.continuity.next)
             place = _place(role, partition.tp)
             self._progress.look(place, partition.continuity.next, end, time.monotonic())
             waiting = self._ages.setdefault(partition.tp, Waiting())
@@ -120,8 +120,8 @@ class LagWatch:
             self._metrics.lag_seconds.labels(role.app.group, topic).set(oldest[topic])
             self._metrics.partitions.labels(role.app.group, topic).set(count[topic])
 
-    def _watch_for_stuck(self, role: Role, tp: Partition, position: int) -> None:
-        """End the process where records were fetched but never reach an idle role.
+    async def _watch_for_stuck(self, role: Role, tp: Partition, position: int) -> None:
+        """Have fetched again what was fetched but never reaches an idle role; end the process if it stays so.
 
         Each hole shows when the next record comes; this is for the last record before a silence.
         """
@@ -132,7 +132,9 @@ class LagWatch:
         stood, looks = self._stuck.get(tp, (position, 0))
         looks = looks + 1 if stood == position else 0
         self._stuck[tp] = position, looks
-        if looks >= _STUCK_LOOKS:
+        if looks >= _STUCK_LOOKS and await role.fetch_again(tp):
+            self._stuck.pop(tp, None)
+        elif looks >= _STUCK_LOOKS:
             msg = (
                 f"{tp.topic}-{tp.partition}: records {position} to {fetched - 1} were fetched but not"
                 " handed over; the worker stops, and reads them again when it starts"

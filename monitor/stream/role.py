@@ -171,9 +171,19 @@ class Role(ABC):
         Faust empties its queues at the end of a rebalance, after it has sought and while it fetches: what
         it dropped is in the log yet. A hole of the log itself comes again, and ends the process.
         """
-        position = partition.continuity.next
-        if slot.asked_at == position and chunk.round < slot.round:
+        if slot.asked_at == partition.continuity.next and chunk.round < slot.round:
             return True  # fetched before we asked
+        return await self._ask_again(slot, partition)
+
+    async def fetch_again(self, tp: Partition) -> bool:
+        """Have fetched again what comes next in a partition; False where that was of no use."""
+        slot = self._slots.get(tp)
+        if slot is None or slot.partition is None:
+            return True  # somebody else's by now, or opening
+        return await self._ask_again(slot, slot.partition)
+
+    async def _ask_again(self, slot: _Slot, partition: OpenPartition) -> bool:
+        position = partition.continuity.next
         if slot.asked_at != position:
             slot.asked_at, slot.asked = position, 0
         slot.asked += 1

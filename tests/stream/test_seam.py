@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
-from monitor.stream.chunks import RoleApp
+from monitor.stream.chunks import Partition, RoleApp
 from monitor.stream.kafka import aiokafka_options, consumer_options
 from monitor.stream.partition import OpenPartition
 from monitor.stream.role import Role
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
 
     from monitor.settings import KafkaSettings
-    from monitor.stream.chunks import Chunk, Partition
+    from monitor.stream.chunks import Chunk
 
 DEADLINE_SECONDS = 60.0
 
@@ -164,6 +164,20 @@ async def test_what_faust_drops_is_fetched_again(seam: Callable[[int], Seam], ti
         await gate.until(lambda: len(role.taken.get(0, [])) >= 40)
     assert len(dropped) == times
     assert role.taken == {0: [b"%d" % number for number in range(40)]}
+    assert not gate.fatal
+
+
+async def test_what_faust_drops_before_a_silence_is_fetched_again(seam: Callable[[int], Seam]):
+    gate = seam(1)
+    await gate.begin_at(0, 1)
+    async with gate.role() as role, sending(gate) as producer:
+        dropped = dropping(role, 1)
+        for number in range(11):
+            await producer.send_and_wait(gate.topic, b"%d" % number, partition=0)
+        await gate.until(lambda: dropped)
+        assert await role.fetch_again(Partition(gate.topic, 0))  # as `lag` does, when it sees that
+        await gate.until(lambda: len(role.taken.get(0, [])) >= 11)
+    assert role.taken == {0: [b"%d" % number for number in range(11)]}
     assert not gate.fatal
 
 
