@@ -14,7 +14,9 @@ from monitor.core.events import CredentialStatus
 from monitor.errors import ExitCode
 from monitor.wire.acts import RIGHT_FOR, Right
 from monitor.wire.views import AutomationView, CredentialView, FuseView, IncidentView
+from tests.operator.service import run
 from tests.operator.stage import credential, incident
+from tests.rig.configuration import write_settings
 
 if TYPE_CHECKING:
     from tests.operator.service import Service
@@ -44,13 +46,22 @@ def night(service: Service) -> Service:
     return service
 
 
+@pytest.fixture
+def beside_a_gateway(tmp_path: Path) -> Path:
+    """Return the settings of a decision service that may be opened by a file."""
+    folder = tmp_path / "gateway"
+    folder.mkdir()
+    authz = {"allow_all_file": str(folder / "allow-all")}
+    return write_settings(folder, broker="cluster", bootstrap="127.0.0.1:1", prefix="x.", authz=authz)
+
+
 def test_the_document_has_commands():
     assert len(COMMANDS) >= 15
     assert len(INLINE) >= 8
 
 
 @pytest.mark.parametrize("command", sorted({*COMMANDS, *INLINE}))
-def test_each_command_works_as_written(night: Service, command: str):
+def test_each_command_works_as_written(night: Service, beside_a_gateway: Path, command: str):
     arguments = [VALUES.get(word, word) for word in shlex.split(command)]
     acts = len(arguments) > 1 and "--reason" in arguments
     if acts and "--yes" not in arguments:
@@ -58,7 +69,10 @@ def test_each_command_works_as_written(night: Service, command: str):
         if asked.code == ExitCode.USAGE:
             assert "say --yes" in asked.err, asked
             arguments.append("--yes")
-    said = night.monitor(*arguments)
+    if "--local" in arguments:
+        said = run(*arguments, "-c", str(beside_a_gateway))
+    else:
+        said = night.monitor(*arguments)
     assert said.code == 0, said
     assert said.out
 
