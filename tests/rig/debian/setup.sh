@@ -10,7 +10,7 @@ missing() {
   local package program
   while read -r package program; do
     if [ -z "$package" ] || [ "${package#\#}" != "$package" ]; then continue; fi
-    if ! command -v "$program" >/dev/null; then echo "$package"; fi
+    if ! command -v "$program" >/dev/null && ! compgen -G "$program" >/dev/null; then echo "$package"; fi
   done < packages.txt
 }
 
