@@ -49,6 +49,7 @@ class KafkaSettings(_Section):
     ssl_key_password: SecretStr | None = None
     session_timeout_seconds: float = Field(10.0, ge=1, le=300)
     request_timeout_seconds: float = Field(30.0, ge=1, le=300)
+    max_inflated_batch_bytes: int = Field(64 << 20, ge=1 << 20, le=1 << 31)
     connect_timeout_seconds: float = Field(60.0, ge=0, le=3600)
     rejoin_timeout_seconds: float = Field(300.0, ge=0, le=86_400)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import faust
 
+from monitor.stream.inflate import limit_inflation
+
 if TYPE_CHECKING:
     from monitor.settings import KafkaSettings
 
@@ -55,8 +57,10 @@ def consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
     """Return `aiokafka_options` and what only consumers take.
 
     The embedded broker gives its control batches a wrong checksum, so there it is not checked; and
-    it answers a fetch that found nothing only when the longest wait is over, so there that is short.
+    it answers a fetch that found nothing only when the longest wait is over, so there that is short. From
+    now on no batch of this process is inflated beyond the limit of this cluster.
     """
+    limit_inflation(kafka.max_inflated_batch_bytes)
     embedded = kafka.broker == "embedded"
     return {
         **aiokafka_options(kafka),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections import Counter
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
@@ -75,12 +76,15 @@ def is_request(record: bytes) -> bool:
 
 async def arrive(stack: Stack, wanted: int) -> list[bytes]:
     """The records once each request has arrived."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while True:
-            found = [record for record in await records(stack) if is_request(record)]
-            if len({number_of(record) for record in found}) >= wanted:
-                return found
-            await asyncio.sleep(0.3)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while True:
+        found = [record for record in await records(stack) if is_request(record)]
+        numbers = {number_of(record) for record in found}
+        if len(numbers) >= wanted:
+            return found
+        missing = sorted(set(range(wanted)) - numbers)
+        assert time.monotonic() < deadline, f"{len(found)} records, {len(missing)} missing: {missing[:5]} …"
+        await asyncio.sleep(0.3)
 
 
 async def drive(
