@@ -42,7 +42,7 @@ def test_a_page_says_what_to_paste_what_to_check_and_which_traps_there_are(name:
         for one in plain.get("sources", ())
     ]
     settings = SourceSettings.model_validate(source)
-    assert settings.format in FORMATS or FORMATS[settings.format]
+    assert FORMATS[settings.format].name == settings.format
     assert name in settings.format.split("+")
 
 
