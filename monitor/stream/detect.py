@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -17,7 +20,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 
 from monitor.core.detector import Detector
-from monitor.core.events import RulesRecord
+from monitor.core.events import OFFSET, RowsRecord, RulesRecord
 from monitor.errors import InvariantError
 from monitor.rulebook import compile_pattern
 from monitor.stream.kafka import aiokafka_options
@@ -34,7 +37,7 @@ from monitor.wire.rejected import encode_rejected
 from monitor.wire.state import unpack_subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from aiokafka.structs import ConsumerRecord
 
@@ -160,6 +163,50 @@ class DetectPartition(OpenPartition):
             self._room.clear()
         await self._room.wait()
 
+    async def take_alone(
+        self,
+        record: ConsumerRecord,
+        fatal: int | None,
+        trying: Callable[[int], Awaitable[None]],
+    ) -> None:
+        """Apply one routed record, source event by source event, each noted before.
+
+        Rows in pieces, each covering what it holds, are what intake sends too where a record is large.
+        """
+        place = f"{record.topic}-{record.partition} offset {record.offset}"
+        entry = routed.decode(record.value, place)
+        if isinstance(entry, RulesRecord):
+            await self.take([record])
+            return
+        # Nothing is flushed in between: state is stamped with whole records.
+        async with self._lock:
+            if self._unsaved_since is None:
+                self._unsaved_since = time.monotonic()
+            for piece in pieces(entry):
+                if piece.last == fatal:
+                    self._leave_out(piece)
+                    piece = replace(piece, rows=())  # noqa: PLW2901 - it covers what it covered
+                else:
+                    await trying(piece.last)
+                if self.closed:
+                    return
+                self._detector.apply(piece, record.offset, record.timestamp)
+            self._applied, self._append_ms = record.offset, record.timestamp
+            self._report()
+
+    def _leave_out(self, piece: RowsRecord) -> None:
+        log.error("an event that ends processes is left out", topic=piece.source.topic, offset=piece.last)
+        letter = encode_rejected(
+            piece.source.topic,
+            piece.source.partition,
+            piece.last,
+            format_name="routed",
+            reason="fatal",
+            detail="processes ended while it was judged",
+            at_ms=self._append_ms,
+        )
+        self._senders.rejected.put(0, letter, self._delivery)
+
     def _measure(self, record: ConsumerRecord, rows: int) -> None:
         """Count how late rows were applied, by the arrival of the oldest source record among theirs."""
         self._arrived_ms = routed.arrived_ms(record.headers)
@@ -278,6 +325,17 @@ class DetectPartition(OpenPartition):
         """Age of the oldest change that is not durable, in seconds; 0 with none."""
         since = self._unsaved_since if self._saving_since is None else self._saving_since
         return 0.0 if since is None else time.monotonic() - since
+
+
+def pieces(record: RowsRecord) -> Iterator[RowsRecord]:
+    """Yield a record's rows by source offset, as records that join and cover together what it covers."""
+    groups = [list(group) for _, group in groupby(record.rows, key=itemgetter(OFFSET))]
+    first, resume = record.first, record.resume
+    for group in groups[:-1]:
+        last = group[0][OFFSET]
+        yield replace(record, first=first, last=last, resume=resume, rows=group)
+        first, resume = last + 1, False
+    yield replace(record, first=first, resume=resume, rows=groups[-1] if groups else ())
 
 
 class DetectSenders:

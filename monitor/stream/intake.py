@@ -172,7 +172,7 @@ class SourcePartition(IntakePartition):
         """Return when the oldest of the records arrived: what is applied late is counted by it."""
         return (arrival_header(records[0].timestamp),)
 
-    def rows(
+    def rows(  # noqa: C901 - the hot path, in one piece
         self, records: Sequence[ConsumerRecord], targets: dict[int, list[Row]], delivery: Delivery
     ) -> None:
         """Decode gateway records; one that cannot be read goes to the dead letters."""
@@ -180,10 +180,12 @@ class SourcePartition(IntakePartition):
         if router is None:
             msg = "events were read before a router was chosen"
             raise InvariantError(msg)
-        decode, route, former = self._decode, router.route, self.former
+        decode, route, former, left_out = self._decode, router.route, self.former, self.left_out
         rejected = unauthenticated = newest_ms = 0
         for record in records:
             try:
+                if left_out and record.offset in left_out:
+                    raise RejectedRecordError("fatal", "processes ended while it was read")
                 events = decode(record.value, record.headers)
                 routes = route(events, record.offset, former)
             except RejectedRecordError as error:

@@ -7,10 +7,10 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from monitor.errors import InvariantError
-from monitor.wire.positions import PositionNote
+from monitor.wire.positions import WHOLE, PositionNote
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aiokafka.structs import ConsumerRecord
 
@@ -57,6 +57,8 @@ class OpenPartition(ABC):
         self.committed = position
         #: What is committed beside the position.
         self.note = PositionNote()
+        #: Offsets of records that end the process: dead letters.
+        self.left_out: set[int] = set()
         #: Set when the partition is given up; work under way stops at its next pause.
         self.closed = False
 
@@ -67,6 +69,22 @@ class OpenPartition(ABC):
     @abstractmethod
     async def take(self, records: Sequence[ConsumerRecord]) -> None:
         """Apply records, in order."""
+
+    async def take_alone(
+        self,
+        record: ConsumerRecord,
+        fatal: int | None,
+        trying: Callable[[int], Awaitable[None]],
+    ) -> None:
+        """Apply one record, event by event: `trying` notes each before it is begun (careful.py).
+
+        Where `fatal` is given, a process ended while that event was tried (-1: the record): it is left out.
+        """
+        if fatal is None:
+            await trying(WHOLE)
+        else:
+            self.left_out.add(record.offset)
+        await self.take([record])
 
     @abstractmethod
     async def flush(self, *, final: bool) -> int | None:

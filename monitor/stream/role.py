@@ -18,13 +18,14 @@ from aiokafka.errors import KafkaError
 
 from monitor.errors import InvariantError, SendError
 from monitor.stream.beginnings import Beginnings
+from monitor.stream.careful import Tries
 from monitor.stream.chunks import Chunk, Partition, RoleApp
 from monitor.stream.fatal import guarded
 from monitor.stream.gaps import Gaps
 from monitor.stream.producers import drop_producer, plain_producer, start_producer
 from monitor.stream.steps import reached
 from monitor.stream.topics import topic_ids
-from monitor.wire.positions import encode_note
+from monitor.wire.positions import encode_note, past
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,6 +50,7 @@ class _Slot:
 
     opening: asyncio.Task[None] | None = None
     partition: OpenPartition | None = None
+    tries: Tries | None = None
     #: The position that was fetched again last, how often, and the round that chunks have since.
     asked_at: int = -1
     asked: int = 0
@@ -161,9 +163,8 @@ class Role(ABC):
             return
         if chunk.start > partition.continuity.next and await self._fetch_again(slot, partition, chunk):
             return
-        records = partition.continuity.admit(chunk)
-        if records:
-            await partition.take(records)
+        if slot.tries is not None:
+            await slot.tries.take(chunk)
 
     async def _fetch_again(self, slot: _Slot, partition: OpenPartition, chunk: Chunk) -> bool:
         """Have a hole fetched again; False where that was of no use.
@@ -236,6 +237,7 @@ class Role(ABC):
             await held.drop()
             return
         # Where nobody advanced it meanwhile, what we held all along is right.
+        slot.tries = Tries(held, self._commit_note, partial(self._flush_all, final=True))
         slot.partition = held
 
     async def _on_revoked(self, *_signal: Any, **_: Any) -> None:
@@ -262,6 +264,7 @@ class Role(ABC):
                 position = await partition.flush(final=final)
                 if position is not None and position > partition.committed:
                     positions[partition.tp] = position
+                    partition.note = past(partition.note)
             if not positions or self.fenced:
                 return
             reached(f"{self.app.role}.before-commit")
@@ -270,6 +273,9 @@ class Role(ABC):
                 for partition in self.partitions:
                     if partition.tp in positions:
                         partition.committed = positions[partition.tp]
+
+    async def _commit_note(self, partition: OpenPartition) -> bool:
+        return await self._commit({partition.tp: partition.committed})
 
     async def _commit(self, positions: dict[Partition, int]) -> bool:
         # aiokafka tries for ever.

@@ -9,6 +9,8 @@ import msgspec
 from monitor.errors import InvariantError
 
 FORMAT_VERSION: Final = 1
+#: Instead of a source offset in `trying`: the whole record.
+WHOLE: Final = -1
 
 
 class PositionNote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -24,6 +26,11 @@ class PositionNote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     tries: int = 0
     slice: int = 0
     trying: tuple[int, int] | None = None
+
+
+def past(note: PositionNote) -> PositionNote:
+    """Return the note of a position further on: what was tried before it is done."""
+    return msgspec.structs.replace(note, tries=0, slice=0, trying=None)
 
 
 class _Stored(PositionNote, frozen=True, kw_only=True, omit_defaults=True):
