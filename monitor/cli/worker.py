@@ -40,8 +40,8 @@ def command(roles: list[str] | None, on_gap: str | None, config: Path | None) ->
     publishes the rule files of the configuration, as `monitor rules publish --yes` does.
 
     \b
-    Exit codes: 0 stopped as asked; 69 no broker; 70 an invariant broke or 74 a write failed (start
-    again: replay is exact); 78 a person must change something.
+    Exit codes: 0 stopped as asked; 69 no broker, or a role did not get back to one; 70 an invariant
+    broke or 74 a write was refused (start again: replay is exact); 78 a person must change something.
     """
     from monitor.observe.logs import configure_logs
     from monitor.settings import load_settings

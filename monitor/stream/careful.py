@@ -5,7 +5,7 @@ leaves nobody to do that, and it would be read again at each start: one event wo
 So before a partition's first records after its opening a note is committed beside its position: somebody
 begins here. Progress takes it away. Where three processes ended at one position, the next one takes few records at a time, then one event at a time, each with a note before and durable after;
 the event that was being tried when the last process ended is left out, as a dead letter
-(docs/adr/0015-past-a-fatal-event.md).
+(docs/adr/0016-past-a-fatal-event.md).
 """
 
 from __future__ import annotations
