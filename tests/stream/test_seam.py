@@ -275,7 +275,7 @@ async def test_without_a_position_the_message_says_what_to_run(seam: Callable[[i
     gate = seam(1)
     async with gate.role():
         await gate.until(lambda: gate.fatal)
-    assert "run `monitor init`" in str(gate.fatal[0])
+    assert "`monitor init --from earliest`" in str(gate.fatal[0])
 
 
 async def test_a_position_beyond_the_end_stops(seam: Callable[[int], Seam]):
