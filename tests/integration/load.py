@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 #: Patients that each attacker reads: some more than the limit.
 READS: Final = LIMIT + 6
 _PARTITIONS: Final = 3
+#: Far more credentials are refused than people would let happen.
+RESPONSE: Final = {
+    "mode": "enforce",
+    "fuse": {"ceiling": 100_000, "rule_ceiling": 100_000, "many": 100_000},
+}
 
 
 class Load:

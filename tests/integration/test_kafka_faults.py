@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.load import Load, assert_nothing_wrong, slowest_finding
+from tests.integration.load import RESPONSE, Load, assert_nothing_wrong, slowest_finding
 from tests.integration.stack import Stack, wait_for
 from tests.rig.broker import create_topic
 from tests.rig.cluster import Cluster
@@ -46,7 +46,14 @@ def installed(tmp_path: Path, prefix: str) -> Iterator[Callable[..., Stack]]:
         nodes = len(cluster.ports)
         create_topic(cluster.bootstrap, f"{prefix}gate", 3, nodes)
         settings = {"replication_factor": nodes, "min_insync_replicas": max(1, nodes - 1), **kafka}
-        stack = Stack(tmp_path, broker="cluster", bootstrap=cluster.bootstrap, prefix=prefix, kafka=settings)
+        stack = Stack(
+            tmp_path,
+            broker="cluster",
+            bootstrap=cluster.bootstrap,
+            prefix=prefix,
+            kafka=settings,
+            response=dict(RESPONSE),
+        )
         made.append(stack)
         done = stack.run("init", "--from", "earliest")
         assert done.returncode == 0, done.stderr
