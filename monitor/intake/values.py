@@ -23,6 +23,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _STATUSES: Final = {str(number): number for number in range(100, 600)}
 _LONGEST_NUMBER: Final = 32
 _RFC3339_LENGTH: Final = 20
+_NGINX_LENGTH: Final = 14
+_SAFE_DIGITS: Final = 15
 
 
 def text_of(value: Any, place: str) -> str | None:
@@ -52,8 +54,27 @@ def quick_status(value: Any) -> int | None:
 
 
 def quick_count(value: Any) -> int | None:
-    """Return a count that is a number, None where `count_of` must look."""
-    return value if value.__class__ is int and 0 <= value <= MAX_COUNT else None
+    """Return a count as most gateways write it, None where `count_of` must look."""
+    if value.__class__ is int:
+        return value if 0 <= value <= MAX_COUNT else None
+    if value.__class__ is str and len(value) <= _SAFE_DIGITS and value.isascii() and value.isdigit():
+        return int(value)
+    return None
+
+
+def quick_epoch_ms(value: Any) -> int | None:
+    """Return the time of most numbers of milliseconds, None where `time_of` must look."""
+    return value if value.__class__ is int and MIN_TIME_MS <= value < MAX_TIME_MS else None
+
+
+def quick_epoch_s(value: Any) -> int | None:
+    """Return the time of ``1772359200.250``, as nginx writes it; None where `time_of` must look."""
+    if value.__class__ is str and len(value) == _NGINX_LENGTH and value[10] == "." and value.isascii():
+        digits = value[:10] + value[11:]
+        if digits.isdigit():
+            time_ms = int(digits)
+            return time_ms if time_ms >= MIN_TIME_MS else None
+    return None
 
 
 def quick_rfc3339(value: Any) -> int | None:

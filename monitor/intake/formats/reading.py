@@ -43,7 +43,7 @@ def compile_reader(
     """
     source = Source(spec, note_secret)
     _preparation(spec, source)
-    _numbers(spec, source)
+    _numbers(source)
     _texts(spec, source, keep_ids=keep_ids)
     _principal(spec, source)
     _patients(spec, source)
@@ -76,8 +76,8 @@ def _preparation(spec: FormatSpec, source: Source) -> None:
         source.put(f"    secrets_in({node}.__self__, {wanted}, {source.constant(place)})")
 
 
-def _numbers(spec: FormatSpec, source: Source) -> None:
-    source.value("time", _quick_time(spec), lambda one: time_of(one.as_))
+def _numbers(source: Source) -> None:
+    source.value("time", "", lambda one: time_of(one.as_))
     source.put("if v is None: v = around[0]")
     source.put(f"if v is None: raise {source.missing('time')}")
     source.put("time_ms = v")
@@ -156,9 +156,3 @@ def _patients(spec: FormatSpec, source: Source) -> None:
         there = source.there(one)
         find = source.constant(pairs_of(one, nulls))
         source.put(f"if not patients{there}: patients = {find}(doc, headers, tenant)")
-
-
-def _quick_time(spec: FormatSpec) -> str:
-    """Return the name of the function that reads most times of a format, or nothing."""
-    written = {one.as_ for one in spec.fields.time or ()}
-    return "quick_rfc3339" if written == {("rfc3339",)} else ""

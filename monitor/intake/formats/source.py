@@ -14,7 +14,14 @@ from monitor.intake.event import MAX_TEXT, Event, clean
 from monitor.intake.formats.paths import parse_path
 from monitor.intake.formats.specification import Presence
 from monitor.intake.formats.ways import as_text, holds, parsed, value_of, written
-from monitor.intake.values import kind_of, quick_count, quick_rfc3339, quick_status
+from monitor.intake.values import (
+    kind_of,
+    quick_count,
+    quick_epoch_ms,
+    quick_epoch_s,
+    quick_rfc3339,
+    quick_status,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,6 +29,8 @@ if TYPE_CHECKING:
     from monitor.intake.formats.paths import Path
     from monitor.intake.formats.specification import Condition, FormatSpec, ValueSpec
 
+#: How a time is written → the function that reads most of them.
+QUICK_TIMES: Final = {"rfc3339": "quick_rfc3339", "epoch_ms": "quick_epoch_ms", "epoch_s": "quick_epoch_s"}
 _KINDS: Final = frozenset(kind.value for kind in PrincipalKind)
 _realm = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z").match
 
@@ -79,15 +88,17 @@ class Source:
     def value(self, field: str, quick: str, parser_of: Callable[[ValueSpec], Callable[[Any], Any]]) -> None:
         """Set `v` to the parsed value of a field, or None.
 
-        `quick` is a function that returns None for what needs the slow parser, or is wrong.
+        `quick` is a function that returns None for what needs the slow parser, or is wrong; of a time
+        it depends on how that is written.
         """
 
         def parse(one: ValueSpec) -> list[str]:
             slow = self.constant(parser_of(one))
+            fast = quick or next((QUICK_TIMES[name] for name in one.as_ if name in QUICK_TIMES), "")
             return [
                 "if v.__class__ is str and v in NULLS: v = None",
                 "elif v is not None:",
-                f"    w = {quick}(v)" if quick and not (one.map or one.as_[1:]) else "    w = None",
+                f"    w = {fast}(v)" if fast and not one.map else "    w = None",
                 f"    v = w if w is not None else parsed({slow}, v, {field!r})",
             ]
 
@@ -175,6 +186,8 @@ class Source:
             "is_one": _is_one,
             "ABSENT": (None, ""),
             "quick_count": quick_count,
+            "quick_epoch_ms": quick_epoch_ms,
+            "quick_epoch_s": quick_epoch_s,
             "quick_rfc3339": quick_rfc3339,
             "quick_status": quick_status,
             "not_an_object": _not_an_object,
