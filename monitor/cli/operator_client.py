@@ -110,16 +110,14 @@ class OperatorClient:
         while True:
             try:
                 return await self._post("/v1/acts", signed, Answered)
-            except ServerUnavailableError:
+            except ServerUnavailableError as error:
                 # The same id again is harmless: the enforcer, or the one after it, knows it.
                 if time.monotonic() >= until:
-                    raise
+                    msg = f"{error}\nIt may be in the ledger all the same: look before you ask again."
+                    raise ServerUnavailableError(msg) from None
             await asyncio.sleep(_PAUSE_SECONDS)
-            try:
+            with suppress(ServerUnavailableError):
                 await self._find()
-            except ServerUnavailableError:
-                if time.monotonic() >= until:
-                    raise
 
     async def _sign_in(self) -> None:
         challenge = await self._find()

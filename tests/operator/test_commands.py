@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from monitor.cli.operator_words import plain
 from monitor.core.events import CredentialStatus
-from monitor.errors import ExitCode
+from monitor.errors import ExitCode, MonitorError
 from monitor.wire.acts import (
     Acknowledge,
     Allow,
@@ -311,3 +311,41 @@ def test_plain_text_has_nothing_that_acts_on_a_terminal(text: str):
     assert plain(made) == made
     if text.isascii() and text.isprintable():
         assert made == text
+
+
+def test_an_answer_that_was_lost_is_asked_for_again_with_the_same_act(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+):
+    from monitor.cli.operator_client import OperatorClient
+    from monitor.errors import ServerUnavailableError
+
+    service.book.add(credential())
+    lost: list[str] = []
+    post = OperatorClient._post
+
+    async def losing(client: OperatorClient, path: str, signed: Any, shape: Any) -> Any:
+        answer = await post(client, path, signed, shape)
+        if path == "/v1/acts" and not lost:
+            lost.append(signed.statement)
+            raise ServerUnavailableError("the connection is gone")
+        return answer
+
+    monkeypatch.setattr(OperatorClient, "_post", losing)
+    said = json.loads(service.monitor("credentials", "suspend", "sync-1", YES, "--json", *WHY).out)
+    assert (said["receipt"]["outcome"], said["repeated"]) == ("done", True)
+    assert len(lost) == len(service.book.acts) == 1
+
+
+def test_where_no_answer_comes_it_says_that_it_may_be_done(service: Service, monkeypatch: pytest.MonkeyPatch):
+    from monitor.cli import operator_client
+
+    service.book.add(credential())
+    monkeypatch.setattr(operator_client, "_AGAIN_SECONDS", 0.0)
+
+    async def broken(_act: Any) -> Any:
+        raise MonitorError("this enforcer is not active any more; ask again")
+
+    monkeypatch.setattr(service.book, "act", broken)
+    said = service.monitor("credentials", "suspend", "sync-1", YES, *WHY)
+    assert said.code == ExitCode.UNAVAILABLE
+    assert "It may be in the ledger all the same" in said.err
