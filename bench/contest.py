@@ -125,9 +125,9 @@ RATIOS: Final = (
 )
 
 
-def fill(bootstrap: str, topic: str, count: int) -> None:
+def fill(bootstrap: str, topic: str, count: int, partitions: int = PARTITIONS) -> None:
     """Put events into a topic, keyed by credential, as if the last were of now."""
-    broker.create_topic(bootstrap, topic, PARTITIONS)
+    broker.create_topic(bootstrap, topic, partitions)
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
