@@ -15,11 +15,12 @@ from monitor.core.events import (
     RowsRecord,
     RulesRecord,
     SourceId,
+    credential_subject,
     split_credential,
 )
 from monitor.core.rules import rule_set_document
 from monitor.intake.keys import Epoch, Keys
-from monitor.intake.pseudonym import Pseudonyms
+from monitor.intake.pseudonym import PEOPLE, Pseudonyms, credential_pseudonyms
 from monitor.intake.rows import EventRouter
 from monitor.rulebook import compile_pattern
 
@@ -147,6 +148,7 @@ def run_case(case: Case) -> Result:
 
 def _findings(case: Case) -> list[Found]:
     names = _names(case)
+    pseudonyms = {name: pseudonym for pseudonym, name in _people(case).items()}
     router = EventRouter(case.rule_set, KEYS, 1, compile_pattern)
     detector = Detector(0, allowed_lateness_ms=3_600_000, compile_pattern=compile_pattern)
     record = RulesRecord(1, case.rule_set.revision, rule_set_document(case.rule_set))
@@ -161,7 +163,8 @@ def _findings(case: Case) -> list[Found]:
         first = reached[source]
         reached[source] += 1
         if isinstance(content, StatusChange):
-            rows: list[Row] = [_status_row(first, content)]
+            subject = pseudonyms.get(content.credential, content.credential)
+            rows: list[Row] = [_status_row(first, content, subject)]
         else:
             rows = [row for _, row in router.route((content,), first)]
         detector.apply(RowsRecord(source, first, first, not first, rows), offset, delivery.append_ms)
@@ -182,16 +185,32 @@ def _findings(case: Case) -> list[Found]:
     return found
 
 
-def _status_row(offset: int, change: StatusChange) -> Row:
+def _status_row(offset: int, change: StatusChange, subject: str) -> Row:
     version = offset + 1
     kind = RowKind.STATUS.value
-    return (offset, kind, AXIS_PRINCIPAL, change.credential, change.at_ms, version, change.status, None)
+    return (offset, kind, AXIS_PRINCIPAL, subject, change.at_ms, version, change.status, None)
+
+
+def _people(case: Case) -> dict[str, str]:
+    """Return what the pseudonymous subjects of a case's sessions and accounts stand for."""
+    pseudonym = credential_pseudonyms(KEYS.credential_key)
+    names: dict[str, str] = {}
+    for delivery in case.deliveries:
+        event = delivery.content
+        if (
+            not isinstance(event, StatusChange)
+            and event.principal is not None
+            and event.principal_kind in PEOPLE
+        ):
+            name = credential_subject(event.realm, event.principal)
+            names[credential_subject(event.realm, pseudonym(name))] = name
+    return names
 
 
 def _names(case: Case) -> dict[str, str]:
-    """Return what the pseudonyms of a case's patients, objects and addresses stand for."""
+    """Return what the pseudonyms of a case's people, patients, objects and addresses stand for."""
     pseudonyms = Pseudonyms.newest(KEYS)
-    names: dict[str, str] = {}
+    names = _people(case)
     for delivery in case.deliveries:
         event = delivery.content
         if isinstance(event, StatusChange):
@@ -208,7 +227,7 @@ def _names(case: Case) -> dict[str, str]:
 def _subject(finding: dict[str, Any], names: dict[str, str]) -> str:
     subject: str = finding["subject"]
     if finding["axis"] == AXIS_PRINCIPAL:
-        return split_credential(subject)[1]
+        return split_credential(names.get(subject, subject))[1]
     if finding["axis"] in (AXIS_PATIENT, "object", "client_ip"):
         return names.get(subject, subject)
     return subject

@@ -94,6 +94,18 @@ def test_late_events_and_statuses_go_the_way_they_go_live(tmp_path: Path):
     assert run(tmp_path, case("{exactly: 2}", f"[{EVENTS[1:-1]}, {ended}, {again}]")).exit_code == 0
 
 
+def test_people_are_called_in_a_case_what_they_are_called_in_events(tmp_path: Path):
+    """Live they are pseudonyms from intake on."""
+    who = "principal: dr-smith, principal_kind: account"
+    once = f"{{at: 0s, every: 10s, times: 3, {who}, patient: 'p-{{n}}', method: GET}}"
+    ended = "{at: 30s, status_of: dr-smith, becomes: active}"
+    again = once.replace("0s", "1m", 1)
+    found = "{subject: dr-smith, at: 20s}"
+    assert run(tmp_path, case(f"{{exactly: [{found}]}}", f"[{once}, {again}]")).exit_code == 0
+    both = f"{{exactly: [{found}, {{subject: dr-smith}}]}}"
+    assert run(tmp_path, case(both, f"[{once}, {ended}, {again}]")).exit_code == 0
+
+
 def test_only_the_rules_that_a_file_is_about_count(tmp_path: Path):
     rules = "rules: [many.yml, pack:default]\n"
     assert run(tmp_path, rules + "about: [Many]\n" + case("{exactly: 1}")).exit_code == 0

@@ -1,0 +1,49 @@
+"""The benchmarks run and tell what they promise; what the figures are is not asserted here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
+
+
+def run(script: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, ROOT / "bench" / script, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=360,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_the_contest_tells_rates_and_ratios(kafka: str, tmp_path: Path):
+    report = tmp_path / "report.json"
+    options = ["--runs", "1", "--scale", "0.01", "--only", "limit,ours", "--kafka", kafka]
+    table = run("contest.py", *options, "--json", str(report))
+    told = json.loads(report.read_bytes())
+    assert told["runs"].keys() == {"limit", "ours"}
+    for (measured,) in told["runs"].values():
+        assert measured["events"] > 0
+        assert measured["seconds"] > 0
+        assert measured["cpu_seconds"] > 0
+    assert "default pack" in table
+
+
+def test_the_latency_of_each_step_is_told_and_no_probe_is_missed(kafka: str, tmp_path: Path):
+    report = tmp_path / "report.json"
+    options = ["--rates", "50", "--seconds", "2", "--probes", "3", "--kafka", kafka]
+    run("latency.py", *options, "--json", str(report))
+    (told,) = json.loads(report.read_bytes()).values()
+    assert told["probes"] == 6
+    for step in ("finding", "webhook", "refused"):
+        assert told[step]["missing"] == 0
+        assert 0 < told[step]["p50"] <= told[step]["p100"]
