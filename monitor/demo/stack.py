@@ -55,6 +55,7 @@ class StackOptions:
     with_monitor: bool = True
     kafka: str | None = None
     attackers: tuple[str, ...] = (ATTACKER,)
+    alertmanagers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +210,10 @@ class Stack:
             },
             "authz": {"listen": f"127.0.0.1:{self.ports.authz}", "realm": REALM},
             "operator": make_operators(self.folder, self.ports.operator),
-            "observe": {"listen": f"127.0.0.1:{self.ports.observe}"},
+            "observe": {
+                "listen": f"127.0.0.1:{self.ports.observe}",
+                "alertmanagers": list(self.options.alertmanagers),
+            },
         }
         text = yaml.safe_dump(plain, sort_keys=False)
         self.config.write_text(f"# Written by `monitor demo`.\n{text}", encoding="utf-8")

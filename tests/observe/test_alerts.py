@@ -102,7 +102,7 @@ def test_each_alert_fires_when_it_should_and_is_silent_when_it_should_not(tmp_pa
             tests.append(promtool_test(name, case, fires=kind.startswith("fires")))
     document = {
         "rule_files": [str(DEPLOY / "recording.yml"), str(DEPLOY / "alerts.yml")],
-        "evaluation_interval": "30s",
+        "evaluation_interval": "1m",
         "tests": tests,
     }
     path = tmp_path / "alerts.test.yml"

@@ -161,6 +161,25 @@ async def get(url: str, **parameters: str) -> Any:
         return None
 
 
+async def query(url: str, expression: str, since: float, until_: float) -> list[dict[str, Any]]:
+    """Return the series that an expression has between two times, those with a number at least once."""
+    found = await get(
+        f"{url}/api/v1/query_range",
+        query=expression,
+        start=f"{since:.3f}",
+        end=f"{until_:.3f}",
+        step="1",
+    )
+    if found is None:
+        message = f"Prometheus does not take: {expression}"
+        raise AssertionError(message)
+    return [
+        series
+        for series in found["data"]["result"]
+        if any(value not in {"NaN", "+Inf", "-Inf"} for _, value in series["values"])
+    ]
+
+
 async def until(holds: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) -> Any:
     """Return what `holds` (which may be a coroutine function) returns once that is true."""
     deadline = time.monotonic() + seconds
