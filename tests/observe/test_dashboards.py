@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import yaml
@@ -15,6 +14,9 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from monitor.observe.metrics import Metrics
 from tests.observe import dashboards
 from tests.observe.test_alerts import ALERTS, RECORDED, metrics_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: What the Prometheus plugin reads of an annotation; Grafana's schema leaves it to the plugin.
 ANNOTATION_FIELDS: Final = tuple(f"{name}: unknown" for name in ("expr", "step", "titleFormat", "textFormat"))
