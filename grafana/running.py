@@ -119,6 +119,15 @@ def engine() -> Json:
                 width=8,
             ),
             graph(
+                "Lost to retention",
+                (
+                    "sum by (group, topic) (increase(access_monitor_gap_records_total[$__rate_interval]))",
+                    "{{group}} {{topic}}",
+                ),
+                what="Deleted before they were read: all at 0 is right.",
+                width=8,
+            ),
+            graph(
                 "Roles",
                 ("sum by (role) (access_monitor_role_ready)", "{{role}}"),
                 what="Processes that do the work of each.",
@@ -211,6 +220,21 @@ def response() -> Json:
                     "{{adapter}}: forgot",
                 ),
                 what="All at 0 is right.",
+            ),
+            graph(
+                "Held, by what holds it",
+                ("max by (reason) (access_monitor_held)", "{{reason}}"),
+                what="The credentials stay active.",
+            ),
+            graph(
+                "Held: patients read, pages, break-glass",
+                ("max(access_monitor_held_patients)", "most patients of one"),
+                ("sum(increase(access_monitor_held_pages_total[$__rate_interval]))", "pages"),
+                (
+                    "max by (glass) (access_monitor_break_glass_until_timestamp_seconds > bool time())",
+                    "{{glass}} is on",
+                ),
+                what="What waits for a person, and whether automation is switched off.",
             ),
             graph(
                 "Answers of the decision service",

@@ -114,6 +114,21 @@ def on_call() -> Json:
                 width=3,
             ),
             stat(
+                "Fuses blown",
+                "max(access_monitor_fuses_blown) or vector(0)",
+                what="What is automatic of their kind is held until a person resets them.",
+                thresholds=ZERO_IS_GOOD,
+                texts={"0": ("none", GOOD)},
+                width=3,
+            ),
+            stat(
+                "Held for a person",
+                "sum(access_monitor_held) or vector(0)",
+                what="Responses that wait; their credentials stay active.",
+                thresholds=ZERO_IS_GOOD,
+                width=3,
+            ),
+            stat(
                 "Decision service",
                 "min(access_monitor_authz_ready) or vector(0)",
                 what="Every instance knows who is refused.",

@@ -20,16 +20,6 @@ if TYPE_CHECKING:
 
 #: What the Prometheus plugin reads of an annotation; Grafana's schema leaves it to the plugin.
 ANNOTATION_FIELDS: Final = tuple(f"{name}: unknown" for name in ("expr", "step", "titleFormat", "textFormat"))
-#: Metrics on no dashboard and in no alert, for questions that somebody asks once.
-AD_HOC: Final = {
-    "access_monitor_build_info": "which version runs where",
-    "access_monitor_rules_last_reload_successful": "the alert counts failures; this tells the last one",
-    "access_monitor_rules_last_reload_success_timestamp_seconds": "when rules were last reloaded",
-    "access_monitor_pseudonym_key_begin_timestamp_seconds": "when a key that waits will count",
-    "access_monitor_takeovers_total": "how often the enforcer moved",
-    "access_monitor_operator_acts_total": "what people did; the ledger has who and why",
-    "access_monitor_operator_refused_total": "who was not let in, after a complaint",
-}
 
 
 def everything() -> list[str]:
@@ -102,15 +92,6 @@ def test_every_metric_that_is_asked_for_is_in_the_catalogue():
     known = {described.name for described in Metrics().catalogue}
     for expression in everything():
         assert metrics_of(expression) <= known, expression
-
-
-def test_every_metric_of_the_catalogue_is_used_or_listed_for_ad_hoc_use():
-    used = {name for expression in everything() for name in metrics_of(expression)}
-    known = {described.name for described in Metrics().catalogue}
-    left = sorted(known - used - AD_HOC.keys())
-    assert left == [], "give it a panel (grafana/*.py, then python grafana/build.py), an alert, or AD_HOC"
-    assert sorted(AD_HOC.keys() & used) == []
-    assert sorted(AD_HOC.keys() - known) == []
 
 
 def test_provisioning_names_what_the_dashboards_ask_for():
