@@ -66,7 +66,7 @@ def check_command(line: str) -> None:
     words = shlex.split(line)[1:]
     command: click.Command = cli
     context = click.Context(cli)
-    while isinstance(command, click.Group) and words:
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         name = words.pop(0)
         found = command.get_command(context, name)
         assert found is not None, f"{line}: there is no {name}"
