@@ -23,6 +23,7 @@ from monitor.core.events import CredentialStatus, credential_subject
 from monitor.errors import ConfigurationError, Fault
 from monitor.intake.keys import load_credential_key
 from monitor.intake.pseudonym import credential_pseudonyms
+from monitor.observe.memory import forbid_dumps
 from monitor.observe.metrics import Metrics
 from monitor.stream.reach import wait_for_broker
 from monitor.stream.topics import partition_counts
@@ -186,6 +187,7 @@ def people_of(settings: Settings) -> Callable[[str], str] | None:
 
 async def run_authz(settings: Settings, listen: Listen) -> None:
     """Run the decision service until SIGTERM or SIGINT."""
+    forbid_dumps()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -27,6 +27,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "incidents": ("incidents", "See what happened and whether it is contained; ack, dismiss, close."),
     "init": ("init", "Create topics, publish the first rules, set where to begin."),
     "keys": ("keys", "Make the key file for pseudonyms and partitions."),
+    "match": ("match", "Say which of some patients an incident touched, with the keys."),
+    "pseudonym": ("pseudonym", "Say what ids are called behind intake, with the keys."),
     "rejected": ("rejected", "See records that could not be read, and send them again."),
     "rules": ("rules", "Check, test, list and change rules."),
     "ship": ("ship", "Send a gateway's log lines into Kafka."),

@@ -53,6 +53,7 @@ class _Record(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     bytes: _Count | None = None
     records: _Count | None = None
     gateway: str | None = None
+    number: _Count | None = None
 
 
 class _KeyOnly(msgspec.Struct, gc=False):
@@ -187,6 +188,7 @@ def _event(record: _Record, default_realm: str, *, trust_ids: bool, match: Match
         record.records,
         clean(record.gateway),
         category,
+        record.number,
     )
 
 

@@ -34,6 +34,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     records: int | None = None
     gateway: str | None = None
     category: str | None = None  # which kind of data the route gives, where its template says so
+    number: int | None = None  # where the gateway numbers its records: one more each time
 
     def __repr__(self) -> str:
         """Return a text without any value: events hold raw ids."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from monitor import __version__
-from monitor.observe.catalogue import PREFIX, Catalogue, Description, samples
+from monitor.observe.catalogue import PREFIX, Description, samples
+from monitor.observe.feed_metrics import FeedMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -26,7 +27,7 @@ _AUTHZ_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.
 _PATIENTS: Final = (1, 10, 25, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
-class Metrics(Catalogue):
+class Metrics(FeedMetrics):
     """All metrics of a process, in a registry of its own; `roles` are those that it has (all by default)."""
 
     def __init__(
@@ -36,6 +37,7 @@ class Metrics(Catalogue):
         self._declare_every()
         self._declare_worker()
         self._declare_intake()
+        self._declare_feeds()
         self._declare_rules()
         self._declare_detect()
         self._declare_enforce()
@@ -97,20 +99,6 @@ class Metrics(Catalogue):
         )
         self.routed_records_total = self._counter(
             "routed_records_total", "Kafka records that intake sent to the routed topic."
-        )
-        self.pseudonym_key_begin_timestamp_seconds = self._gauge(
-            "pseudonym_key_begin_timestamp_seconds",
-            "From when on intake counts by a pseudonym key of its file, in seconds since the epoch; workers"
-            " must agree.",
-            "epoch",
-        )
-        self.pseudonym_key_active = self._gauge(
-            "pseudonym_key_active", "1 for the pseudonym key that intake counts by, else 0.", "epoch"
-        )
-        self.key_overlap_end_timestamp_seconds = self._gauge(
-            "key_overlap_end_timestamp_seconds",
-            "Until when rows bear the pseudonyms of an older key too, in seconds since the epoch; 0 where no"
-            " key rotates.",
         )
         self.source_watermark_timestamp_seconds = self._gauge(
             "source_watermark_timestamp_seconds",

@@ -22,9 +22,11 @@ from monitor.stream.kafka import consumer_options
 from monitor.stream.rules import holds
 from monitor.wire.credentials import (
     ACT_BYTES,
+    LOOKED_UP,
     RULES_ACTIVATED,
     RULES_REFUSED,
     RULES_UNCHANGED,
+    LookUp,
     RulesInForce,
     decode_control,
 )
@@ -69,6 +71,10 @@ def on_act(
         act = decode_control(value, place)
     except InvariantError as error:
         return Decision(RULES_REFUSED, {"reason": str(error)}), current
+    if isinstance(act, LookUp):
+        about = {"what": act.what, "ids": act.ids, "asked_ms": act.at_ms, "reason": act.reason}
+        named = {} if act.incident is None else {"incident": act.incident}
+        return Decision(LOOKED_UP, {"act": act.act, "by": act.by, **about, **named}), current
     if len(value) > ACT_BYTES:
         reason = f"larger than {ACT_BYTES:,} bytes: the ledger has no room for it"
         return Decision(RULES_REFUSED, {**_about(act), "reason": reason}), current

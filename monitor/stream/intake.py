@@ -13,9 +13,12 @@ from abc import abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from monitor.core.events import AXIS_PRINCIPAL, OFFSET, TIME, RowKind, SourceId, credential_subject
 from monitor.errors import InvariantError, RejectedRecordError
 from monitor.intake.event import PartlyRead
+from monitor.intake.feeds import Week
 from monitor.intake.refusals import Refusals, SecretsSeen
 from monitor.intake.replay import REPLAY
 from monitor.stream.partition import OpenPartition
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
 
     from monitor.core.events import Row
+    from monitor.intake.event import Event
     from monitor.intake.formats import Decoder
     from monitor.intake.inputs import Input
     from monitor.intake.rows import EventRouter, Former
@@ -157,6 +161,9 @@ class SourcePartition(IntakePartition):
         self._decode = decode
         self._refusals = Refusals()
         self._router: EventRouter | None = None
+        #: What is usual on this partition; it travels with the committed position.
+        self._week = Week()
+        self._feed = outlet.feed(name)
 
     def begin(self) -> None:
         """Take the router of now."""
@@ -165,14 +172,29 @@ class SourcePartition(IntakePartition):
 
     async def open(self) -> None:
         """Begin to see the source."""
+        self._week.recall(self.note.week)
         if self._name != REPLAY:  # which is silent for good, and holds old news
             self.outlet.sees(self._name)
+            self._feed.open(self._week)
+            self._feed.refresh(int(time.time() * 1000))
+
+    async def flush(self, *, final: bool) -> int | None:
+        """Return the position below which everything is acknowledged, and say what is usual now."""
+        if self._name != REPLAY:
+            self._feed.refresh(int(time.time() * 1000))
+            self.note = msgspec.structs.replace(self.note, week=self._week.note)
+        return await super().flush(final=final)
+
+    async def close(self) -> None:
+        """Leave the partition to its next owner."""
+        self._feed.close(self._week)
+        await super().close()
 
     def headers(self, records: Sequence[ConsumerRecord]) -> Headers:
         """Return when the oldest of the records arrived: what is applied late is counted by it."""
         return (arrival_header(records[0].timestamp),)
 
-    def rows(  # noqa: C901 - the hot path, in one piece
+    def rows(  # noqa: C901, PLR0912 - the hot path, in one piece
         self, records: Sequence[ConsumerRecord], targets: dict[int, list[Row]], delivery: Delivery
     ) -> None:
         """Decode gateway records; one that cannot be read goes to the dead letters."""
@@ -182,6 +204,7 @@ class SourcePartition(IntakePartition):
             raise InvariantError(msg)
         decode, route, former, left_out = self._decode, router.route, self.former, self.left_out
         rejected = unauthenticated = newest_ms = 0
+        sample: tuple[ConsumerRecord, Event] | None = None
         for record in records:
             try:
                 if left_out and record.offset in left_out:
@@ -209,8 +232,15 @@ class SourcePartition(IntakePartition):
                     targets[partition] = [row]
                 else:
                     rows.append(row)
+            for event in events:
+                if event.number is not None:
+                    self._feed.numbered(event.gateway, event.number)
+            sample = (record, events[-1]) if events else sample
         if self._name != REPLAY:
             self.outlet.saw(self._name, newest_ms)
+            self._week.took([record.timestamp for record in records])
+            if sample is not None:
+                self._feed.sample(*sample, int(time.time() * 1000))
         count = self.outlet.metrics.events_total.labels
         count(self._name, "routed").inc(len(records) - rejected - unauthenticated)
         count(self._name, "rejected").inc(rejected)

@@ -17,6 +17,7 @@ import structlog
 
 from monitor.core.rules import RuleSet
 from monitor.errors import InvariantError
+from monitor.intake.feeds import Feed
 from monitor.intake.pseudonym import AHEAD_MS, phase_at
 from monitor.intake.rows import EventRouter
 from monitor.rulebook import compile_pattern
@@ -73,6 +74,7 @@ class RoutedOutlet:
         self.rejected = OrderedSender(producer, settings.topic("rejected"), on_fatal)
         #: Of no rule set before the first announcement: then nothing may be routed.
         self.router: EventRouter | None = None
+        self._feeds: dict[str, Feed] = {}
         #: Per source, the time of its newest event, in epoch milliseconds.
         self._watermarks: dict[str, int] = {}
         self._allowed_lateness = settings.detect.allowed_lateness
@@ -89,6 +91,13 @@ class RoutedOutlet:
     def rules_version(self) -> int:
         """The version of the rule set announced last, -1 before the first."""
         return -1 if self._announced is None else self._announced[0]
+
+    def feed(self, source: str) -> Feed:
+        """Return what this process knows of a source's feed."""
+        found = self._feeds.get(source)
+        if found is None:
+            found = self._feeds[source] = Feed(source, self.metrics)
+        return found
 
     def sees(self, source: str) -> None:
         """Note that this process begins to read a source, or another partition of it."""

@@ -30,6 +30,8 @@ ACT_BYTES: Final = 1_500_000
 RULES_ACTIVATED: Final = "rules_activated"
 RULES_UNCHANGED: Final = "rules_unchanged"
 RULES_REFUSED: Final = "rules_refused"
+#: The ledger's entry on an act that says who looked up ids, and why.
+LOOKED_UP: Final = "looked_up"
 
 #: How far the response has come. `held` waits for a person, or for fresh events: the credential stays
 #: active. `enforced` is proven, by a refusal seen or by the gateway's own state; `quiet` is silence while
@@ -208,6 +210,25 @@ class PublishRules(msgspec.Struct, frozen=True, kw_only=True):
     back_to: int | None = None
 
 
+class LookUp(msgspec.Struct, frozen=True, kw_only=True):
+    """An act of `control`: who holds the keys looks up so many ids; which ones is nobody's business."""
+
+    v: int = FORMAT_VERSION
+    kind: Literal["look_up"] = "look_up"
+    what: Literal["pseudonym", "match"]
+    ids: int
+    incident: str | None
+    by: str
+    at_ms: int
+    reason: str
+    act: str
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    v: int
+    kind: str
+
+
 class CredentialStatusEntry(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="status"):
     """An entry of `status`: a credential's status changed, or detect is to look at it anew.
 
@@ -257,9 +278,10 @@ def decode_rules(value: bytes, place: str) -> RulesInForce:
     return rules
 
 
-def decode_control(value: bytes, place: str) -> PublishRules:
+def decode_control(value: bytes, place: str) -> PublishRules | LookUp:
     """Return an act of `control`; raises InvariantError, with `place`, where it is not one."""
-    act: PublishRules = read_json(value, PublishRules, place)
+    kind: _Kind = read_json(value, _Kind, place)
+    act: PublishRules | LookUp = read_json(value, LookUp if kind.kind == "look_up" else PublishRules, place)
     return act
 
 

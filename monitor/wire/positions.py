@@ -26,6 +26,8 @@ class PositionNote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     tries: int = 0
     slice: int = 0
     trying: tuple[int, int] | None = None
+    #: Of a source only: what is usual there by hour of the week (intake.feeds).
+    week: str = ""
 
 
 def past(note: PositionNote) -> PositionNote:

@@ -50,7 +50,7 @@ def compile_reader(
     _route(source, routed=match is not None)
     source.put(
         "return Event(time_ms, realm, status, event_id, principal, kind, object, patients, tenant, client_ip,"
-        " method, route, bytes, records, gateway, category)"
+        " method, route, bytes, records, gateway, category, number)"
     )
 
     def secrets_in(found: Mapping[str, Any], wanted: frozenset[str], place: str) -> None:
@@ -84,7 +84,7 @@ def _numbers(source: Source) -> None:
     source.value("status", "quick_status", lambda _: status_of)
     source.put(f"if v is None: raise {source.missing('status')}")
     source.put("status = v")
-    for name in ("bytes", "records"):
+    for name in ("bytes", "records", "number"):
         source.value(name, "quick_count", lambda _: count_of)
         source.put(f"{name} = v")
 

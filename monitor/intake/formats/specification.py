@@ -153,6 +153,7 @@ class Fields(_Part):
     bytes: Value | None = None
     records: Value | None = None
     gateway: Value | None = None
+    number: Value | None = None
 
 
 class FormatSpec(_Part):
