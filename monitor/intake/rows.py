@@ -157,7 +157,14 @@ class EventRouter:
             return None
         default = DEFAULT_CLASSES.get(event.principal_kind or "")
         classes = self._classes
-        return classes.get(f"{event.realm}/{event.principal}", default) if classes else default
+        if not classes:
+            return default
+        subject = f"{event.realm}/{event.principal}"
+        named = classes.get(subject)
+        if named is None and event.principal_kind in PEOPLE:
+            # The directory goes into our topics as it is: it names people by their pseudonyms.
+            named = classes.get(f"{event.realm}/{self._credential(subject)}")
+        return named or default
 
     def _subjects(
         self, axis: str, event: Event, pairs: tuple[tuple[str, str | None], ...]

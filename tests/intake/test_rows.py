@@ -70,6 +70,15 @@ def test_beside_the_credentials_only_rows_that_a_rule_counts_are_sent() -> None:
     assert [line[row.AXIS] for _, line in router.route((refused,), 1)] == ["principal", "client_ip"]
 
 
+def test_the_directory_names_a_person_by_pseudonym() -> None:
+    person = credential_pseudonyms(KEYS.credential_key)("r/alice")
+    rule_set = RuleSet(counting(("principal",)).rules, classes={f"r/{person}": "night-shift"})
+    router = EventRouter(rule_set, KEYS, PARTITIONS, compile_pattern)
+    for kind, expected in (("account", "night-shift"), ("api_key", "partner")):
+        ((_, line),) = router.route((event(principal="alice", principal_kind=kind),), 1)
+        assert line[row.PRINCIPAL_CLASS] == expected
+
+
 def test_a_credential_has_the_class_of_the_directory_or_of_its_kind() -> None:
     rule_set = RuleSet(counting(("principal", "principal_class")).rules, classes={"r/p": "bulk-sync"})
     router = EventRouter(rule_set, KEYS, PARTITIONS, compile_pattern)
