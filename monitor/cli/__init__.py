@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("demo", "Run the whole loop on this machine: gateway, attack, revocation."),
     "formats": ("formats", "List and try the formats of gateways; see what share of events names whom."),
     "doctor": ("doctor", "Try all that the monitor needs, and say what does not work."),
+    "drill": ("drill", "Suspend and reinstate a test credential at each gateway: could it be told?"),
     "fuse": ("fuse", "See and reset the ceilings on automatic responses."),
     "incidents": ("incidents", "See what happened and whether it is contained; ack, dismiss, close."),
     "init": ("init", "Create topics, publish the first rules, set where to begin."),

@@ -241,6 +241,14 @@ class Metrics(FeedMetrics):
         self.adapter_breaker_open = self._gauge(
             "adapter_breaker_open", "1 while a gateway takes no calls and one at a time is tried.", "adapter"
         )
+        self.drill_last_successful = self._gauge(
+            "drill_last_successful", "1 where the last drill of a gateway held, else 0.", "adapter"
+        )
+        self.drill_timestamp_seconds = self._gauge(
+            "drill_timestamp_seconds",
+            "When a gateway was last drilled, in seconds since the epoch.",
+            "adapter",
+        )
         self.drifts_total = self._counter(
             "drifts_total", "Times that a gateway had lost what it was told, and was told again.", "adapter"
         )

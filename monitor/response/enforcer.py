@@ -21,6 +21,7 @@ from monitor.response.adapters import build_endpoints
 from monitor.response.casebook import Casebook, policy_of
 from monitor.response.decided import DecidedFindings
 from monitor.response.delivery import DeliveryDesk
+from monitor.response.drill import drill
 from monitor.response.evidence import EvidenceGatherer
 from monitor.response.followed import FollowedDirectory
 from monitor.response.ledger import Ledger, changes_of
@@ -143,6 +144,7 @@ class Enforcer:
                 self._beat,
                 self._tick,
                 self._reconcile,
+                self._drill,
                 self._forget,
                 self._gatherer.run,
             )
@@ -321,6 +323,16 @@ class Enforcer:
         while self._desk is not None:
             await self._desk.reconcile()
             await asyncio.sleep(self._settings.response.reconcile_interval.total_seconds())
+
+    async def _drill(self) -> None:
+        interval = self._settings.response.drill_interval
+        while interval is not None:
+            for one in await drill(self._endpoints):
+                self._metrics.drill_last_successful.labels(one.adapter).set(one.holds)
+                self._metrics.drill_timestamp_seconds.labels(one.adapter).set_to_current_time()
+                details = {"adapter": one.adapter, "holds": one.holds, "problems": list(one.problems)}
+                await self._writer.change(partial(Step, [Decision("drilled", details)]))
+            await asyncio.sleep(interval.total_seconds())
 
     async def _tick(self) -> None:
         book = self._book
