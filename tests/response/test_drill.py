@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,7 +33,7 @@ async def test_a_gateway_that_can_be_told_holds(told: Told):  # noqa: F811 - the
     [found] = await drill([Endpoint(told.adapter, drill=who)])
     assert found.holds, found.problems
     assert found.proven is (told.kind != "webhook")
-    assert await told.gateway.lets_in(told.ids[3])
+    await until(partial(told.gateway.lets_in, told.ids[3]))
     assert await told.gateway.lets_in(told.ids[0])
 
 
