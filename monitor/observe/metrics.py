@@ -353,9 +353,7 @@ class Metrics(FeedMetrics):
             "authz_heartbeat_timestamp_seconds",
             "When the enforcer last gave a sign of life, in seconds since the epoch.",
         )
-        self.authz_allow_all = self._gauge(
-            "authz_allow_all", "1 while break-glass lets everybody through, else 0."
-        )
+        self.authz_allow_all = self._gauge("authz_allow_all", "1 while everybody is let through, else 0.")
         self.authz_ready = self._gauge(
             "authz_ready", "1 where the decision service knows the current set, else 0."
         )
