@@ -22,6 +22,7 @@ from monitor.stream.producers import plain_producer
 from monitor.stream.read import read_to_end
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
 
@@ -208,6 +209,8 @@ class Receiver:
         self.answers: list[int | Callable[[web.Request], Awaitable[web.Response]]] = [204]
         self.calls: list[tuple[dict[str, str], bytes]] = []
         self.port = 0
+        #: With what it encrypts, if it does.
+        self.tls: ssl.SSLContext | None = None
         self._runner: web.AppRunner | None = None
 
     @property
@@ -231,7 +234,7 @@ class Receiver:
         app.router.add_post("/{path:.*}", self._take)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True, ssl_context=self.tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
 
