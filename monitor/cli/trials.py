@@ -56,6 +56,7 @@ def settled(
 ) -> Settled:
     """Return what the options say; raises ConfigurationError with what is wrong."""
     from monitor.intake.formats import find_format
+    from monitor.intake.inputs import Input
     from monitor.intake.keys import load_keys, new_keys
     from monitor.rulebook import load_rules
     from monitor.settings import load_settings
@@ -73,13 +74,19 @@ def settled(
     settings = load_settings(config)
     of_source = find_source(settings, source)
     form = format_name or (of_source.format if of_source else "canonical")
-    find_format(form, "--format")
+    routes, formats = tuple(of_source.routes) if of_source else (), tuple(settings.formats)
+    chosen = Input(
+        form, realm or (of_source.realm if of_source else "default"), routes=routes, formats=formats
+    )
+    chosen.decoder()
     return Settled(
         load_rules(rules or settings.rules.paths, settings.credentials.directory_file).rule_set,
         load_keys(settings.privacy.key_file),
-        form,
-        realm or (of_source.realm if of_source else "default"),
+        chosen.format,
+        chosen.realm,
         lateness_ms(settings),
+        routes,
+        formats,
     )
 
 

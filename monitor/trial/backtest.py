@@ -8,6 +8,7 @@ from collections import Counter as Count
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from monitor.intake.inputs import Input
 from monitor.trial.feeding import run_files
 from monitor.trial.findings import rfc3339
 from monitor.trial.reading import Feed, Reading, Tally
@@ -34,12 +35,13 @@ class Settled:
     format: str = "canonical"
     realm: str = "default"
     allowed_lateness_ms: int = 3_600_000
+    routes: tuple[Path | str, ...] = ()
+    formats: tuple[Path, ...] = ()
 
     def reading(self, paths: Sequence[Path]) -> Reading:
         """Return how files are read."""
-        feeds = tuple(
-            Feed.of_file(number, str(path), self.format, self.realm) for number, path in enumerate(paths)
-        )
+        read = Input(self.format, self.realm, routes=self.routes, formats=self.formats)
+        feeds = tuple(Feed.of_file(number, str(path), read) for number, path in enumerate(paths))
         # A plain dict can go to another process.
         rule_set = replace(self.rule_set, classes=dict(self.rule_set.classes))
         return Reading(feeds, rule_set, self.keys, int(time.time() * 1000))

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from monitor.core.events import SourceId
 from monitor.core.windows import NEVER
 from monitor.errors import RejectedRecordError
-from monitor.intake.formats import find_format
+from monitor.intake.inputs import Input
 from monitor.intake.rows import EventRouter
 from monitor.rulebook import compile_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from monitor.core.events import Row
     from monitor.core.rules import RuleSet
+    from monitor.intake.formats import Decoder
     from monitor.intake.keys import Keys
 
 #: Rejected records of one reason whose positions are named.
@@ -43,11 +45,18 @@ class Feed:
     realm: str
     source: SourceId
     base: int = 0
+    routes: tuple[Path | str, ...] = ()
+    formats: tuple[Path, ...] = ()
 
     @classmethod
-    def of_file(cls, number: int, name: str, format_name: str, realm: str) -> Feed:
+    def of_file(cls, number: int, name: str, read: Input) -> Feed:
         """Return the feed of a file; files are numbered from 0."""
-        return cls(number, name, format_name, realm, FILES, (number + 1) << LINE_BITS)
+        base = (number + 1) << LINE_BITS
+        return cls(number, name, read.format, read.realm, FILES, base, read.routes, read.formats)
+
+    def decoder(self) -> Decoder:
+        """Return what reads its records, as a worker would."""
+        return Input(self.format, self.realm, routes=self.routes, formats=self.formats).decoder()
 
 
 class Block(NamedTuple):
@@ -128,10 +137,7 @@ class Reader:
         self._shards = shards
         self._latest_ms = reading.latest_ms
         self._route = EventRouter(reading.rule_set, reading.keys, shards, compile_pattern).route
-        decoders = {
-            (feed.format, feed.realm): find_format(feed.format, "--format").decoder(feed.realm)
-            for feed in reading.feeds
-        }
+        decoders = {(feed.format, feed.realm): feed.decoder() for feed in reading.feeds}
         self._decoders = [decoders[feed.format, feed.realm] for feed in reading.feeds]
 
     def read(self, block: Block) -> tuple[Tally, list[Piece]]:
@@ -183,7 +189,7 @@ class Reader:
 def first_time(reading: Reading, block: Block) -> int:
     """Return the time of the first event of a block, `NEVER` where it holds none: a feed's lower bound."""
     feed = reading.feeds[block.feed]
-    decode = find_format(feed.format, "--format").decoder(feed.realm)
+    decode = feed.decoder()
     for _, taken_ms, value, headers in _records(block):
         try:
             events = decode(value, headers)

@@ -91,6 +91,8 @@ def backtest_source(
                     source.format,
                     source.realm,
                     SourceId(cluster, topic_id, source.topic, number),
+                    routes=tuple(source.routes),
+                    formats=tuple(settings.formats),
                 )
                 for number in range(count)
             )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from monitor.core.events import RowsRecord
 from monitor.core.rules import RuleSet
+from monitor.intake.inputs import Input
 from monitor.intake.pseudonym import credential_pseudonyms
 from monitor.trial.peaks import LARGEST_THRESHOLD, PeaksJudge
 from monitor.trial.reading import Feed, Reading
@@ -64,7 +65,7 @@ def logs(draw: st.DrawFn) -> list[Entry]:
 
 
 def peaks_of(rules: tuple[Rule, ...], log: list[Entry]) -> Peaks:
-    reading = Reading((Feed.of_file(0, "log", "canonical", "gw"),), RuleSet(rules), KEYS, 1 << 62)
+    reading = Reading((Feed.of_file(0, "log", Input("canonical", "gw")),), RuleSet(rules), KEYS, 1 << 62)
     judge_ = PeaksJudge(reading, LATENESS_MS)
     judge_.begin(log[0].append_ms)
     for entry in log:
