@@ -131,6 +131,9 @@ class SumWindow(TimeWindow):
         while self._start < len(totals) and totals[-1] - totals[self._start] >= self.capacity:
             self._drop()
 
+    def _empty(self) -> None:
+        self._ids = None
+
     def _compact(self) -> None:
         if self._start:
             self._before = self._totals[self._start - 1]

@@ -72,6 +72,11 @@ class TimeWindow:
         while self._start < at:
             self._discard()
         self._compact()
+        if not self._times:
+            self._empty()
+
+    def _empty(self) -> None:
+        """Be as if nothing had ever been added, but for `L`: a snapshot cannot tell either."""
 
     def _discard(self) -> None:
         """Drop the oldest entry."""

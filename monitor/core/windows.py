@@ -121,6 +121,9 @@ class EventCountWindow(TimeWindow):
         self._times = unpacked("q", times)
         self._ids = unpacked("Q", ids) if ids else None
 
+    def _empty(self) -> None:
+        self._ids = None
+
     def _compact(self) -> None:
         if self._ids is not None:
             del self._ids[: self._start]

@@ -202,7 +202,7 @@ def _wait_text(book: Casebook, record: CredentialRecord) -> str:
     missing = needed(book, record) - len(record.approvals)
     return (
         f"{record.incident} waits for {missing} more, as it is protected:"
-        f" monitor credentials approve {record.subject} --incident {record.incident} --reason …"
+        f" monitor credentials approve {record.incident} --reason …"
     )
 
 

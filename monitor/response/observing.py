@@ -86,7 +86,7 @@ def held_sentence(record: CredentialRecord) -> str:
     return (
         f"{record.incident} is held ({record.held}): the credential has read {record.patients}{more} patients"
         f" since the finding's first event, {record.exposed} requests since it was found. Approve:"
-        f" monitor credentials approve {record.subject} --incident {record.incident} --reason …"
+        f" monitor credentials approve {record.incident} --reason …"
     )
 
 

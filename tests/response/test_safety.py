@@ -129,7 +129,7 @@ async def test_a_protected_credential_needs_two_people_and_pages_at_each_doublin
             await find(cast, enforcer, observation("exposed", 0, exposed=exposed))
         pages = [entry for entry in await decisions(cast.settings, "exposed") if entry["page"]]
         assert [entry["patients"] for entry in pages] == [201, 600]
-        assert "monitor credentials approve gate/partner-1 --incident INC-0001" in pages[-1]["summary"]
+        assert "monitor credentials approve INC-0001 --reason" in pages[-1]["summary"]
         assert cast.metric("held_pages_total") == 2
         assert cast.metric("held_patients") == 1000
         approve = partial_approve("INC-0001")
