@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+#: Longest time from the note of an attempt to its call: far above what a loop takes, below a session's timeout.
+STOOD_STILL_SECONDS: Final = 1.0
 _DISABLED: Final = "the receiver answered 410 and is not called any more; raise its revision to try again"
 
 
@@ -215,10 +218,15 @@ class Line:
             if not await self._book.attempting(subject, record.version, self.name):
                 self._fresh[subject] = None
                 return
+            noted = time.monotonic()
             pending.tries += 1
             if pending.began is None:
                 pending.began = asyncio.get_running_loop().time()
             reached("enforce.before-call")
+            if time.monotonic() - noted > STOOD_STILL_SECONDS:
+                # The process stood still: another enforcer may be active, and the note would not be taken.
+                self._fresh[subject] = None
+                return
             outcome = await self._adapter.tell(wanted)
             reached("enforce.after-call")
             await self._take(subject, pending, record, outcome)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from monitor.core.events import AXIS_PATIENT
 from monitor.observe.alertmanager import LAPSE_SECONDS, Alert, AlertDesk
-from monitor.response.lifecycle import is_open
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -121,4 +120,5 @@ class _Since:
 
 
 def _fires(record: CredentialRecord) -> bool:
-    return is_open(record) and record.state != "enforced" and bool(record.incident)
+    # What is held has alerts of its own: a week of history must not wake anybody for each credential.
+    return record.refused and record.state != "enforced" and bool(record.incident)
