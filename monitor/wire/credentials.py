@@ -263,7 +263,9 @@ def encode(record: msgspec.Struct) -> bytes:
 def decode_credential(value: bytes, place: str) -> CredentialRecord:
     """Return a credential's record; raises InvariantError, with `place`, where it is not one."""
     record: CredentialRecord = read_json(value, CredentialRecord, place, CREDENTIAL_VERSION)
-    return msgspec.structs.replace(record, v=CREDENTIAL_VERSION)
+    # The version before held for one reason only, and did not name it.
+    held = "stale" if record.state == "held" and record.held is None else record.held
+    return msgspec.structs.replace(record, v=CREDENTIAL_VERSION, held=held)
 
 
 def decode_enforcer(value: bytes, place: str) -> EnforcerRecord:

@@ -61,6 +61,8 @@ def test_a_record_of_the_version_before_is_read_and_written_as_one_of_this_versi
     record = decode_credential(json.dumps(BEFORE).encode(), "here")
     assert (record.v, record.status, record.held) == (CREDENTIAL_VERSION, CredentialStatus.SUSPENDED, None)
     assert decode_credential(encode(record), "here") == record
+    held = decode_credential(json.dumps({**BEFORE, "state": "held"}).encode(), "here")
+    assert held.held == "stale", "the one reason that it had"
 
 
 @pytest.mark.parametrize("changed", [{"v": 3}, {"v": 3, "state": "of the future"}, {"v": 0}])
