@@ -167,6 +167,18 @@ def test_a_lost_state_topic_is_built_again_from_what_routed_keeps(stack: Stack, 
     assert worker.terminate() == 0
 
 
+def test_a_lost_routed_topic_begins_anew_with_its_state(stack: Stack, kafka: str):
+    count_until(stack, "partner-17", 0, 10)
+    delete_topic(kafka, stack.settings.topic("routed"))
+    initialise(stack, "--adopt", stack.settings.topic("routed"))
+    worker = stack.worker()
+    stack.ship(event("partner-17", patient) for patient in range(100, 100 + LIMIT))
+    record = wait_for(lambda: stack.credential("gate/partner-17"), worker)
+    assert record["patients"] == LIMIT, "what was counted before is gone with the topic"
+    assert worker.terminate() == 0
+    assert {f["id"]: f for f in stack.findings()} == {f["id"]: f for f in stack.fold()}
+
+
 def test_records_as_producers_send_them(stack: Stack, kafka: str):
     """Every compression; aborted transactions, which must not count; null values; either timestamp type."""
     topic = gate(stack)
