@@ -184,7 +184,8 @@ class Metrics(FeedMetrics):
             " internal (judging failed).",
             "outcome",
         )
-        self.rows_total.labels("internal")
+        for outcome in ("internal", "too_late", "clamped"):
+            self.rows_total.labels(outcome)
         self.coverage_gaps_total = self._counter(
             "coverage_gaps_total",
             "Routed records ignored because one before them never arrived; their sender repeats them.",

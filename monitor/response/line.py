@@ -103,6 +103,7 @@ class Line:
         metrics.adapter_disabled.labels(self.name).set(self._disabled)
         metrics.adapter_breaker_open.labels(self.name).set(0)
         metrics.dead_letters.labels(self.name).set(0)
+        metrics.drifts_total.labels(self.name)  # one that begins with 1 has no increase
 
     @property
     def under_way(self) -> int:

@@ -15,11 +15,23 @@ from monitor.demo.processes import free_ports
 from monitor.observe import alertmanager as pushing
 from monitor.observe.catalogue import samples
 from monitor.observe.metrics import Metrics
+from monitor.observe.server import ObserveServer
 from monitor.response.pager import Pager
 from monitor.settings import ObserveSettings
+from monitor.settings.values import Listen
 from monitor.wire.credentials import CredentialRecord, RuleName
 from tests.response.stage import finding
-from tests.rig.watchers import Receiver, alertmanager, alertmanager_config, get, receiver, until
+from tests.rig.watchers import (
+    ROOT,
+    Receiver,
+    alertmanager,
+    alertmanager_config,
+    get,
+    prometheus,
+    prometheus_config,
+    receiver,
+    until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -151,6 +163,47 @@ async def test_a_takeover_ends_what_was_contained_meanwhile(tmp_path: Path, desk
             await until(lambda: _gone(url), "the end")
         finally:
             await second.stop()
+
+
+async def test_what_is_pushed_and_what_is_scraped_is_one_notification(tmp_path: Path, desk: Receiver):
+    """Prometheus fires the same alert from `incident_info` while it is pushed: nobody is called twice."""
+    am_port, prometheus_port = free_ports(2)
+    url = f"http://127.0.0.1:{am_port}"
+    metrics = Metrics()
+    metrics.list_incidents([("INC-0001", "r-1", "requested")])
+    served = ObserveServer(Listen("127.0.0.1", 0), metrics.registry)
+    await served.start()
+    config = prometheus_config(
+        {"access-monitor": [f"127.0.0.1:{served.port}"], "access-monitor-authz": []},
+        [ROOT / "deploy" / "prometheus" / "alerts.yml"],
+        am_port,
+    )
+    pager = Pager(observe(url), Metrics())
+    alerts = alertmanager_config(desk.port).replace("group_interval: 15s", "group_interval: 1s")
+    with ExitStack() as up:
+        up.enter_context(alertmanager(tmp_path / "am", alerts, am_port))
+        await until(lambda: get(f"{url}/-/ready"), "Alertmanager")
+        server = up.enter_context(prometheus(tmp_path / "prometheus", config, prometheus_port))
+        pager.start([record()])
+        try:
+            await until(lambda: desk.of("page", incident="INC-0001"), "the page")
+            await until(lambda: _scraped(server), "Prometheus fires it too")
+            # Prometheus has sent it when Alertmanager has heard of another one that only it fires.
+            await until(lambda: firing(url, alertname="AccessMonitorDeadMansSwitch"), "it has sent")
+            await asyncio.sleep(3)  # several times the group's interval
+            (one,) = await firing(url, alertname="AccessMonitorIncident")
+            assert one["labels"]["incident"] == "INC-0001"
+            assert len(desk.of("page", incident="INC-0001")) == 1
+        finally:
+            await pager.stop()
+            await served.stop()
+
+
+async def _scraped(server: str) -> bool:
+    found = await get(f"{server}/api/v1/alerts")
+    return found is not None and any(
+        alert["labels"]["alertname"] == "AccessMonitorIncident" for alert in found["data"]["alerts"]
+    )
 
 
 async def test_what_is_about_a_patient_goes_to_privacy_and_pages_nobody(tmp_path: Path, desk: Receiver):
