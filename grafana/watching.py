@@ -346,6 +346,45 @@ def feeds() -> Json:
                 unit="cps",
             ),
             graph(
+                "Silent for, against what is usual",
+                (
+                    f"time() - max by (source) (access_monitor_feed_last_record_timestamp_seconds{chosen} > 0)",
+                    "{{source}}",
+                ),
+                (f"max by (source) (access_monitor_feed_silence_limit_seconds{chosen})", "{{source}}: limit"),
+                what="The limit is learned for each hour of the week; 0 where nothing is known yet.",
+                unit="s",
+            ),
+            graph(
+                "Usual records a second",
+                (f"sum by (source) (access_monitor_feed_usual_records_per_second{chosen})", "{{source}}"),
+                what="At this hour of the week.",
+                unit="cps",
+            ),
+            graph(
+                "Delay and clocks",
+                (f"max by (source) (access_monitor_feed_delay_seconds{chosen})", "{{source}}: delay"),
+                (
+                    f"max by (source, gateway) (access_monitor_gateway_clock_ahead_seconds{chosen})",
+                    "{{source}} {{gateway}}: ahead",
+                ),
+                what="From an event to Kafka; how far a gateway's clock is ahead.",
+                unit="s",
+            ),
+            graph(
+                "Numbered records that are missing",
+                (
+                    (
+                        "1 - sum by (source, gateway) (increase("
+                        f"access_monitor_feed_numbered_records_total{chosen}[$__rate_interval])) / (max by (source,"
+                        f" gateway) (delta(access_monitor_feed_highest_number{chosen}[$__rate_interval])) > 0)"
+                    ),
+                    "{{source}} {{gateway}}",
+                ),
+                what="Of gateways that number their records.",
+                unit="percentunit",
+            ),
+            graph(
                 "Secrets that gateways log",
                 ("sum by (source, place) (access_monitor_secrets_in_logs_total)", "{{source}} {{place}}"),
                 what="Dropped at decoding, but in the gateway's own log: replace the key, and its log format.",

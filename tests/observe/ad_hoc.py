@@ -6,6 +6,7 @@ from typing import Final
 
 #: Metrics on no dashboard and in no alert, for questions that somebody asks once.
 AD_HOC: Final = {
+    "access_monitor_drill_timestamp_seconds": "when each gateway was last drilled",
     "access_monitor_build_info": "which version runs where",
     "access_monitor_rules_last_reload_successful": "the alert counts failures; this tells the last one",
     "access_monitor_rules_last_reload_success_timestamp_seconds": "when rules were last reloaded",

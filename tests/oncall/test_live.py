@@ -53,6 +53,9 @@ MAY_BE_EMPTY: Final = {
     "access_monitor_rejected_withheld_total": "every record can be read",
     "access_monitor_recovery_records": "nothing is recovered by the first worker",
     "d1f5c0de-0000-4000-8000-00000ca4a121": "the demo has no canary",
+    "access_monitor_feed_numbered_records_total": "the demo's gateway does not number its records",
+    "access_monitor_feed_highest_number": "the demo's gateway does not number its records",
+    "access_monitor_drill": "no gateway is drilled",
     "access_monitor_gap_records_total": "retention deletes nothing",
     "access_monitor_break_glass_until_timestamp_seconds": "nobody breaks it",
 }
