@@ -3,8 +3,9 @@
 An exception is caught where it happens and its event goes to the dead letters. What kills the process
 leaves nobody to do that, and it would be read again at each start: one event would be a remote off switch.
 So before a partition's first records after its opening a note is committed beside its position: somebody
-begins here. Progress takes it away. Where three processes ended at one position, the next one takes few records at a time, then one event at a time, each with a note before and durable after;
-the event that was being tried when the last process ended is left out, as a dead letter
+begins here. Progress takes it away. Where three processes ended at one position, the next one takes few records at a
+time, then one event at a time, each with a note before and durable after; the event that was being tried
+alone when three processes in a row ended is left out, as a dead letter
 (docs/adr/0016-past-a-fatal-event.md).
 """
 
@@ -30,6 +31,9 @@ log = structlog.get_logger(__name__)
 MOST_TRIES: Final = 2
 #: Records that are taken at a time then, first; one at a time where that ended a process too.
 SLICE: Final = 64
+#: So many processes in a row must end at one event alone: one that is ended for another reason, while an event
+#: is tried or made durable, says nothing about that event.
+MOST_ENDS: Final = 3
 #: Records after which all is as before: more than a process holds that is not durable, on a normal day.
 SLOW_RECORDS: Final = 4_096
 
@@ -51,8 +55,9 @@ class Tries:
         self._begun = False
         self._left = SLOW_RECORDS if found.tries >= MOST_TRIES else 0
         self._size = 1 if found.slice else SLICE
-        #: What the process before was trying alone.
-        self._fatal = found.trying if self._left and found.slice == 1 else None
+        #: What the processes before were trying alone, and how many in a row ended at it.
+        self._alone = (found.trying, found.ended) if found.slice == 1 else (None, 0)
+        self._fatal = found.trying if self._left and self._alone[1] >= MOST_ENDS else None
 
     async def take(self, chunk: Chunk) -> None:
         """Have the partition take what is new in a chunk."""
@@ -90,12 +95,18 @@ class Tries:
         else:
             fatal = self._fatal[1] if self._fatal is not None and self._fatal[0] == first.offset else None
             await partition.take_alone(first, fatal, lambda event: self._note(1, (first.offset, event)))
+            # Judged: an end in what follows, which takes longer, is none of its fault.
+            await self._note(1, None)
         await self._flush()
         self._left = max(0, self._left - len(records))
 
     async def _note(self, size: int, trying: tuple[int, int] | None) -> None:
         partition = self._partition
-        partition.note = msgspec.structs.replace(partition.note, tries=self._tries, slice=size, trying=trying)
+        before, ends = self._alone
+        ended = (ends + 1 if trying == before else 1) if size == 1 else 0
+        partition.note = msgspec.structs.replace(
+            partition.note, tries=self._tries, slice=size, trying=trying, ended=ended
+        )
         await self._commit_note(partition)
 
 

@@ -26,13 +26,15 @@ class PositionNote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     tries: int = 0
     slice: int = 0
     trying: tuple[int, int] | None = None
+    #: How many processes in a row ended while that one event was being tried alone.
+    ended: int = 0
     #: Of a source only: what is usual there by hour of the week (intake.feeds).
     week: str = ""
 
 
 def past(note: PositionNote) -> PositionNote:
     """Return the note of a position further on: what was tried before it is done."""
-    return msgspec.structs.replace(note, tries=0, slice=0, trying=None)
+    return msgspec.structs.replace(note, tries=0, slice=0, trying=None, ended=0)
 
 
 class _Stored(PositionNote, frozen=True, kw_only=True, omit_defaults=True):

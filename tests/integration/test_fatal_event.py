@@ -14,7 +14,7 @@ from tests.rig.broker import create_topic
 if TYPE_CHECKING:
     from pathlib import Path
 
-MOST_ENDS = 12
+MOST_ENDS = 16
 
 
 @pytest.mark.kafka
