@@ -162,6 +162,42 @@ class DeclaredFormat(_Declared):
         self.max_record_bytes = spec.max_record_bytes
         self.ids_are_gateways = spec.ids == "gateway"
 
+    def decoder(
+        self,
+        realm: str,
+        *,
+        trust_ids: bool = False,
+        match: Matcher | None = None,
+        note_secret: Callable[[str], None] = ignore,
+        max_record_bytes: int | None = None,
+    ) -> Decoder:
+        """Return the decoder of a source; a record that is one event takes the straight way."""
+        any_way = super().decoder(
+            realm,
+            trust_ids=trust_ids,
+            match=match,
+            note_secret=note_secret,
+            max_record_bytes=max_record_bytes,
+        )
+        if self.spec.events not in {"single", "either"}:
+            return any_way
+        keep_ids = trust_ids or self.ids_are_gateways
+        read = compile_reader(self.spec, realm, match, note_secret, keep_ids=keep_ids)
+        limit = max_record_bytes or self.max_record_bytes
+
+        def decode(value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> Sequence[Event]:
+            if value and len(value) <= limit:
+                try:
+                    doc = loads(value)
+                except JSONDecodeError:
+                    doc = None
+                if doc.__class__ is dict:
+                    event = read(doc, headers, NOTHING_AROUND)
+                    return _EMPTY if event is None else (event,)
+            return any_way(value, headers)
+
+        return decode
+
     def reader(
         self, realm: str, *, trust_ids: bool, match: Matcher | None, note_secret: Callable[[str], None]
     ) -> DocumentReader:

@@ -138,7 +138,9 @@ def _principal(spec: FormatSpec, source: Source) -> None:
     source.put("kind = None")
     if spec.fields.principal_kind is not None:
         source.text("principal_kind")
-        source.put("if principal is not None: kind = 'api_key' if v is None else checked_kind(v)")
+        source.put(
+            "if principal is not None: kind = 'api_key' if v is None else v if v in KINDS else checked_kind(v)"
+        )
     else:
         source.put("if principal is not None: kind = 'api_key'")
 

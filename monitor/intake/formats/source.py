@@ -6,6 +6,7 @@ Nothing of a format's file is ever source itself: texts of it enter as constants
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from monitor.core.events import PrincipalKind
@@ -80,9 +81,11 @@ class Source:
             if isinstance(wanted, Presence) and wanted.present is not None:
                 parts.append(f"({value} {'not in' if wanted.present else 'in'} ABSENT)")
             elif isinstance(wanted, Presence):
-                parts.append(f"not is_one({value}, {self.constant(frozenset(wanted.not_ or ()))})")
+                one = f"(w if (w := {value}).__class__ is str else is_text(w))"
+                parts.append(f"{one} not in {self.constant(frozenset(wanted.not_ or ()))}")
             else:
-                parts.append(f"is_one({value}, {self.constant(frozenset(wanted))})")
+                one = f"(w if (w := {value}).__class__ is str else is_text(w))"
+                parts.append(f"{one} in {self.constant(frozenset(wanted))}")
         return " and ".join(parts)
 
     def value(self, field: str, quick: str, parser_of: Callable[[ValueSpec], Callable[[Any], Any]]) -> None:
@@ -159,7 +162,11 @@ class Source:
 
     def there(self, one: ValueSpec) -> str:
         """Return the source of what is true where a way may lead to something; nothing where it is dear."""
-        return "" if one.path is None else f" and {self._get(one.path)} is not None"
+        return (
+            ""
+            if one.path is None
+            else f" and (w := {self._get(one.path)}) is not None and not (w.__class__ is str and w in NULLS)"
+        )
 
     def _get(self, path: Path) -> str:
         """Return the source of what stands at the keys that a path begins with."""
@@ -178,12 +185,13 @@ class Source:
         space: dict[str, Any] = {
             "Event": Event,
             "MAX_TEXT": MAX_TEXT,
+            "KINDS": _KINDS,
             "checked_kind": _checked_kind,
             "checked_principal": _checked_principal,
             "checked_realm": _checked_realm,
             "clean": clean,
             "refused": RejectedRecordError,
-            "is_one": _is_one,
+            "is_text": _is_text,
             "ABSENT": (None, ""),
             "quick_count": quick_count,
             "quick_epoch_ms": quick_epoch_ms,
@@ -203,8 +211,8 @@ class Source:
         return space["read"]
 
 
-def _is_one(value: Any, wanted: frozenset[str]) -> bool:
-    return (value if value.__class__ is str else None if value is None else written(value)) in wanted
+def _is_text(value: Any) -> str | None:
+    return None if value is None else written(value)
 
 
 def _with_key_values(doc: dict[str, Any], place: str) -> dict[str, Any]:
@@ -235,6 +243,7 @@ def _checked_principal(_: str) -> str:
     raise RejectedRecordError("bad_value", f"principal: expected 1 to {MAX_TEXT} printable characters")
 
 
+@lru_cache(1024)
 def _checked_realm(value: str) -> str:
     if _realm(value):
         return value
