@@ -1,0 +1,117 @@
+"""One enforcer takes over from another that dies in the middle of a response.
+
+Nothing is decided twice, nobody is forgotten, and what is told late never undoes what was told since.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from monitor.stream.steps import VARIABLE
+from tests.integration.conftest import SOURCE_PARTITIONS
+from tests.integration.stack import Stack, wait_for
+from tests.integration.test_loop import LIMIT, event
+from tests.response.stage import webhook
+from tests.rig.broker import create_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WHO = ("partner-1", "partner-2", "partner-3")
+
+
+class Gateway:
+    """A receiver of webhooks that keeps what it was told, in order."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        told = self.calls
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                told.append((self.headers["webhook-id"], body["data"]))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - so named there
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/hook"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def of(self, who: str) -> list[dict[str, Any]]:
+        """Return what it was told of a credential."""
+        return [data for _, data in self.calls if data["id"] == who]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    """Return a gateway that accepts everything."""
+    made = Gateway()
+    yield made
+    made.close()
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize(
+    "step", ["enforce.in-transaction:3", "enforce.status-queued:1", "enforce.after-call:2"]
+)
+def test_the_next_enforcer_goes_on_where_the_last_one_stopped(  # noqa: PLR0917 - what it needs
+    step: str,
+    tmp_path: Path,
+    kafka: str,
+    prefix: str,
+    gateway: Gateway,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    create_topic(kafka, f"{prefix}gate", SOURCE_PARTITIONS)
+    rules = tmp_path / "rules.yml"
+    text = Path(__file__).with_name("rules.yml").read_text(encoding="utf-8")
+    rules.write_text(text.replace("  ttl: 24h\n", ""), encoding="utf-8")
+    stack = Stack(
+        tmp_path,
+        broker="cluster",
+        bootstrap=kafka,
+        prefix=prefix,
+        rules={"paths": [str(rules)]},
+        response={"mode": "enforce", "default_ttl": "8s", "adapters": [webhook(tmp_path, gateway.url)]},
+    )
+    try:
+        assert stack.run("init", "--from", "earliest").returncode == 0
+        monkeypatch.setenv(VARIABLE, f"{step}:KILL")
+        first = stack.spawn("worker", "--roles", "enforce")
+        monkeypatch.delenv(VARIABLE)
+        first.wait_ready()
+        second = stack.worker()
+        stack.ship(event(who, patient) for patient in range(LIMIT) for who in WHO)
+        # Suspended, and let in again when the time is over: all by whoever is the enforcer by then.
+        wait_for(lambda: all(gateway.of(who) and gateway.of(who)[-1]["version"] == 2 for who in WHO), second)
+        assert first.process.wait(timeout=60) == -signal.SIGKILL
+        assert second.terminate() == 0
+        for kind in ("requested", "expired"):
+            assert sorted(entry["id"] for entry in stack.decisions(kind)) == sorted(WHO), f"{kind} once"
+        for who in WHO:
+            versions = [data["version"] for data in gateway.of(who)]
+            assert versions == sorted(versions), "what is told late undoes nothing"
+            assert gateway.of(who)[-1]["status"] == "active"
+            assert len(versions) <= len([e for e in stack.decisions("attempted") if e["id"] == who])
+            record = stack.credential(f"gate/{who}")
+            assert record is not None
+            assert (record["state"], record["version"]) == ("expired", 2)
+        by_id = {message: (data["id"], data["version"]) for message, data in gateway.calls}
+        assert len(by_id) == 2 * len(WHO), "one id for each version, however often it is told"
+    finally:
+        stack.close()
