@@ -85,12 +85,14 @@ class Tries:
 
     async def _take_slice(self, part: Chunk) -> None:
         partition = self._partition
+        if self._size > 1:
+            await self._note(self._size, (part.records[0].offset, WHOLE))
+        # Nothing may come between this and the taking: a flush would commit what is not applied.
         records = partition.continuity.admit(part)
         if not records or partition.closed:
             return
         first = records[0]
         if self._size > 1:
-            await self._note(self._size, (first.offset, WHOLE))
             await partition.take(records)
         else:
             fatal = self._fatal[1] if self._fatal is not None and self._fatal[0] == first.offset else None
