@@ -7,13 +7,16 @@ log: its sender stops without committing, so the range comes again.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from monitor.core.events import SourceId
+from monitor.core.events import OFFSET, SourceId
 from monitor.errors import InvariantError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from monitor.core.events import RowsRecord
 
@@ -63,3 +66,14 @@ class Marks:
             msg = f"marks of version {version!r}: this monitor reads {_FORMAT}"
             raise InvariantError(msg)
         self._marks = {SourceId(*source): mark for *source, mark in rows}
+
+
+def pieces(record: RowsRecord) -> Iterator[RowsRecord]:
+    """Yield a record's rows by source offset, as records that join and cover together what it covers."""
+    groups = [list(group) for _, group in groupby(record.rows, key=itemgetter(OFFSET))]
+    first, resume = record.first, record.resume
+    for group in groups[:-1]:
+        last = group[0][OFFSET]
+        yield replace(record, first=first, last=last, resume=resume, rows=group)
+        first, resume = last + 1, False
+    yield replace(record, first=first, resume=resume, rows=groups[-1] if groups else ())

@@ -11,16 +11,15 @@ import asyncio
 import time
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
 from aiokafka import AIOKafkaProducer
 
+from monitor.core.coverage import pieces
 from monitor.core.detector import Detector
-from monitor.core.events import OFFSET, RowsRecord, RulesRecord
+from monitor.core.events import RulesRecord
 from monitor.errors import InvariantError
 from monitor.rulebook import compile_pattern
 from monitor.stream.kafka import aiokafka_options
@@ -37,16 +36,16 @@ from monitor.wire.rejected import encode_rejected
 from monitor.wire.state import unpack_subject
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aiokafka.structs import ConsumerRecord
 
+    from monitor.core.events import RowsRecord
     from monitor.observe.metrics import Metrics
     from monitor.settings import Settings
     from monitor.stream.chunks import Partition, RoleApp
 
 log = structlog.get_logger(__name__)
-
 
 #: Subjects that may have changed since the last flush: then one is due, and at twice as many nothing more is
 #: taken until it came. A flood of new subjects, or a slow broker, must not fill the memory.
@@ -97,6 +96,10 @@ class DetectPartition(OpenPartition):
         self._room.set()
         self._lock = asyncio.Lock()
         self._writing = asyncio.Lock()
+        #: Where what is applied ends, and how many takings are under way: a flush that gets the lock before
+        #: one of them must not commit what that one has admitted.
+        self._position = position
+        self._taking = 0
 
     async def open(self) -> None:
         """Fence whoever wrote this partition's state before, then read it."""
@@ -132,6 +135,7 @@ class DetectPartition(OpenPartition):
         """Apply routed records, giving way to other tasks at least every `SLICE_SECONDS`."""
         detector = self._detector
         began = time.perf_counter()
+        position = self._begin_taking()
         async with self._lock:
             if self._unsaved_since is None:
                 self._unsaved_since = time.monotonic()
@@ -157,6 +161,7 @@ class DetectPartition(OpenPartition):
                     began = time.perf_counter()
             self._clock.worked(time.perf_counter() - began)
             self._report()
+            self._end_taking(position)
         await self._senders.findings.room()
         await self._senders.evidence.room()
         if detector.subjects.dirty_count > 2 * MOST_DIRTY:
@@ -178,6 +183,7 @@ class DetectPartition(OpenPartition):
         if isinstance(entry, RulesRecord):
             await self.take([record])
             return
+        position = self._begin_taking()
         # Nothing is flushed in between: state is stamped with whole records.
         async with self._lock:
             if self._unsaved_since is None:
@@ -193,6 +199,16 @@ class DetectPartition(OpenPartition):
                 self._detector.apply(piece, record.offset, record.timestamp)
             self._applied, self._append_ms = record.offset, record.timestamp
             self._report()
+            self._end_taking(position)
+
+    def _begin_taking(self) -> int:
+        """Return where the records end that were just admitted; call it before anything is awaited."""
+        self._taking += 1
+        return self.continuity.next
+
+    def _end_taking(self, position: int) -> None:
+        self._taking -= 1
+        self._position = position
 
     def _leave_out(self, piece: RowsRecord) -> None:
         log.error("an event that ends processes is left out", topic=piece.source.topic, offset=piece.last)
@@ -257,7 +273,9 @@ class DetectPartition(OpenPartition):
             if self.closed:
                 return None
             self._clock.restart()
-            position, stamp = self.continuity.next, self._applied
+            # What has no records (markers of transactions) needs no taking.
+            position = self._position if self._taking else self.continuity.next
+            stamp = self._applied
             records = await self._saved.changes(stamp, self._append_ms)
             self._room.set()
             delivery, self._delivery = self._delivery, Delivery()
@@ -327,17 +345,6 @@ class DetectPartition(OpenPartition):
         return 0.0 if since is None else time.monotonic() - since
 
 
-def pieces(record: RowsRecord) -> Iterator[RowsRecord]:
-    """Yield a record's rows by source offset, as records that join and cover together what it covers."""
-    groups = [list(group) for _, group in groupby(record.rows, key=itemgetter(OFFSET))]
-    first, resume = record.first, record.resume
-    for group in groups[:-1]:
-        last = group[0][OFFSET]
-        yield replace(record, first=first, last=last, resume=resume, rows=group)
-        first, resume = last + 1, False
-    yield replace(record, first=first, resume=resume, rows=groups[-1] if groups else ())
-
-
 class DetectSenders:
     """The plain producer of findings, shared by all partitions of the process."""
 
@@ -351,6 +358,7 @@ class DetectSenders:
     def end(self) -> None:
         """Begin no batch any more."""
         self.findings.end()
+        self.evidence.end()
         self.rejected.end()
 
 

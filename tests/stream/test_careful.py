@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.core.coverage import Marks
+from monitor.core.coverage import Marks, pieces
 from monitor.core.events import OFFSET, RowsRecord, SourceId
 from monitor.stream.careful import MOST_TRIES, Tries, slices
 from monitor.stream.chunks import Chunk, Partition
-from monitor.stream.detect import pieces
 from monitor.stream.partition import OpenPartition
 from monitor.wire.positions import PositionNote, past
 
