@@ -65,6 +65,40 @@ def gateway() -> Iterator[Gateway]:
     made.close()
 
 
+def installed(folder: Path, kafka: str, prefix: str, gateway: Gateway) -> Stack:
+    """Return an installation whose suspensions end after a few seconds."""
+    create_topic(kafka, f"{prefix}gate", SOURCE_PARTITIONS)
+    rules = folder / "rules.yml"
+    text = Path(__file__).with_name("rules.yml").read_text(encoding="utf-8")
+    rules.write_text(text.replace("  ttl: 24h\n", ""), encoding="utf-8")
+    stack = Stack(
+        folder,
+        broker="cluster",
+        bootstrap=kafka,
+        prefix=prefix,
+        rules={"paths": [str(rules)]},
+        response={"mode": "enforce", "default_ttl": "8s", "adapters": [webhook(folder, gateway.url)]},
+    )
+    assert stack.run("init", "--from", "earliest").returncode == 0
+    return stack
+
+
+def check_once(stack: Stack, gateway: Gateway) -> None:
+    """Nothing was decided twice, nobody was forgotten, and each version has one id."""
+    for kind in ("requested", "expired"):
+        assert sorted(entry["id"] for entry in stack.decisions(kind)) == sorted(WHO), f"{kind} once"
+    for who in WHO:
+        versions = [data["version"] for data in gateway.of(who)]
+        assert versions == sorted(versions), "what is told late undoes nothing"
+        assert gateway.of(who)[-1]["status"] == "active"
+        assert len(versions) <= len([e for e in stack.decisions("attempted") if e["id"] == who])
+        record = stack.credential(f"gate/{who}")
+        assert record is not None
+        assert (record["state"], record["version"]) == ("expired", 2)
+    by_id = {message: (data["id"], data["version"]) for message, data in gateway.calls}
+    assert len(by_id) == 2 * len(WHO), "one id for each version, however often it is told"
+
+
 @pytest.mark.kafka
 @pytest.mark.parametrize(
     "step", ["enforce.in-transaction:3", "enforce.status-queued:1", "enforce.after-call:2"]
@@ -77,20 +111,8 @@ def test_the_next_enforcer_goes_on_where_the_last_one_stopped(  # noqa: PLR0917 
     gateway: Gateway,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    create_topic(kafka, f"{prefix}gate", SOURCE_PARTITIONS)
-    rules = tmp_path / "rules.yml"
-    text = Path(__file__).with_name("rules.yml").read_text(encoding="utf-8")
-    rules.write_text(text.replace("  ttl: 24h\n", ""), encoding="utf-8")
-    stack = Stack(
-        tmp_path,
-        broker="cluster",
-        bootstrap=kafka,
-        prefix=prefix,
-        rules={"paths": [str(rules)]},
-        response={"mode": "enforce", "default_ttl": "8s", "adapters": [webhook(tmp_path, gateway.url)]},
-    )
+    stack = installed(tmp_path, kafka, prefix, gateway)
     try:
-        assert stack.run("init", "--from", "earliest").returncode == 0
         monkeypatch.setenv(VARIABLE, f"{step}:KILL")
         first = stack.spawn("worker", "--roles", "enforce")
         monkeypatch.delenv(VARIABLE)
@@ -101,17 +123,42 @@ def test_the_next_enforcer_goes_on_where_the_last_one_stopped(  # noqa: PLR0917 
         wait_for(lambda: all(gateway.of(who) and gateway.of(who)[-1]["version"] == 2 for who in WHO), second)
         assert first.process.wait(timeout=60) == -signal.SIGKILL
         assert second.terminate() == 0
-        for kind in ("requested", "expired"):
-            assert sorted(entry["id"] for entry in stack.decisions(kind)) == sorted(WHO), f"{kind} once"
-        for who in WHO:
-            versions = [data["version"] for data in gateway.of(who)]
-            assert versions == sorted(versions), "what is told late undoes nothing"
-            assert gateway.of(who)[-1]["status"] == "active"
-            assert len(versions) <= len([e for e in stack.decisions("attempted") if e["id"] == who])
-            record = stack.credential(f"gate/{who}")
-            assert record is not None
-            assert (record["state"], record["version"]) == ("expired", 2)
-        by_id = {message: (data["id"], data["version"]) for message, data in gateway.calls}
-        assert len(by_id) == 2 * len(WHO), "one id for each version, however often it is told"
+        check_once(stack, gateway)
+    finally:
+        stack.close()
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize(
+    "step", ["enforce.in-transaction:3", "enforce.before-call:1", "enforce.after-call:2"]
+)
+def test_an_enforcer_that_wakes_up_after_it_was_replaced_calls_nobody(  # noqa: PLR0917 - what it needs
+    step: str,
+    tmp_path: Path,
+    kafka: str,
+    prefix: str,
+    gateway: Gateway,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    stack = installed(tmp_path, kafka, prefix, gateway)
+    try:
+        monkeypatch.setenv(VARIABLE, f"{step}:STOP")
+        first = stack.spawn("worker", "--roles", "enforce")
+        monkeypatch.delenv(VARIABLE)
+        first.wait_ready()
+        second = stack.worker()
+        stack.ship(event(who, patient) for patient in range(LIMIT) for who in WHO)
+        wait_for(lambda: all(gateway.of(who) and gateway.of(who)[-1]["version"] == 2 for who in WHO), second)
+        stands_still = Path("/proc", str(first.process.pid), "stat").read_text(encoding="ascii")
+        assert stands_still.rsplit(")", 1)[1].split()[0] == "T"
+        told = list(gateway.calls)
+        first.process.send_signal(signal.SIGCONT)
+        # It is fenced, gives up what it held, and joins its group again behind the one that took over.
+        wait_for(
+            lambda: '"role":"enforce"' in first.said.replace(" ", "") and "the role is back" in first.said
+        )
+        assert gateway.calls == told
+        assert second.terminate() == 0
+        check_once(stack, gateway)
     finally:
         stack.close()
