@@ -77,6 +77,8 @@ class SavedState:
         self._pages: dict[SubjectKey, frozenset[bytes]] = {}
         #: Keys that nothing durable refers to once the flush before is acknowledged.
         self._dead: dict[bytes, None] = {}
+        #: What the marks stand for: the last routed offset that they saw, here or before.
+        self._marks_stamp = -1
         #: What the flush before wrote of small subjects; those that rested since stay packed.
         self._packed: dict[SubjectKey, bytes] = {}
         self._rules_version = -1
@@ -106,6 +108,7 @@ class SavedState:
                 began = time.perf_counter()
         marks = recovered.single(state.MARKS_KEY)
         if marks is not None:
+            self._marks_stamp = marks[0]
             self._detector.marks.restore(marks[1])
         return Recovery(recovered.records, subjects, marks is not None)
 
@@ -166,7 +169,9 @@ class SavedState:
         if detector.rules_version != self._rules_version:
             self._rules_version = detector.rules_version
             records.append((state.RULES_KEY, state.encode_single(stamp, detector.snapshot_rules())))
-        records.append((state.MARKS_KEY, state.encode_single(stamp, detector.marks.snapshot())))
+        # While the log is read again, marks stand where they were recovered: they only rise.
+        self._marks_stamp = max(self._marks_stamp, stamp)
+        records.append((state.MARKS_KEY, state.encode_single(self._marks_stamp, detector.marks.snapshot())))
         return records
 
     def _add(self, key: SubjectKey, encoded: state.EncodedSubject, records: list[Record]) -> None:

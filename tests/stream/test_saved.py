@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -200,3 +201,22 @@ async def test_a_subject_rests_once_it_was_not_touched_for_a_flush():
     put(again, reads(4, 2)[0])
     assert text(again.take_outcomes().findings) == text(detector.take_outcomes().findings) != {}
     assert again.subjects.resting_count == 1
+
+
+async def test_marks_are_not_followed_by_older_ones_while_the_log_is_read_again():
+    """The state was durable and its position was not: the next owner begins below the stamps."""
+    detector, saved = await recovered(())
+    detector.activate(rules_record([rule("r", threshold=5)]), 0)
+    topic = Topic()
+    topic.log += await flushed(detector, saved, reads(0, 3))
+    stamp = marks_stamp(topic.log)
+    assert stamp > 0
+    _, again = await recovered(topic.log)
+    assert marks_stamp(await again.changes(0, 1_000_000)) == stamp
+    assert marks_stamp(await again.changes(stamp + 1, 1_000_000)) == stamp + 1
+
+
+def marks_stamp(records: Sequence[tuple[bytes, bytes | None]]) -> int:
+    values = [value for key, value in records if key == b"m" and value is not None]
+    stamp: int = msgspec.msgpack.decode(values[-1])[1]
+    return stamp
