@@ -24,8 +24,8 @@ MUTANTS: Final = (
     Mutant(
         "latch never opens again",
         "monitor/core/counting.py",
-        "if shut is None or last - shut > timespan_ms:",
-        "if shut is None:",
+        "                    or last - shut > timespan_ms\n",
+        "",
         (f"{DETECTOR}a_latch_shuts_and_opens_one_timespan_after_the_last_time_it_held",),
         "a second burst is a second finding",
     ),
@@ -48,8 +48,8 @@ MUTANTS: Final = (
     Mutant(
         "latch never shuts",
         "monitor/core/counting.py",
-        "if shut is None or last - shut > timespan_ms:",
-        "if True:",
+        "                    shut is None\n",
+        "                    True\n",
         (f"{DETECTOR}a_latch_shuts_and_opens_one_timespan_after_the_last_time_it_held",),
         "one burst is one finding",
     ),
@@ -104,8 +104,8 @@ MUTANTS: Final = (
     Mutant(
         "finding of a straggler does not say so",
         "monitor/core/counting.py",
-        "group, excesses, straggler=True)",
-        "group, excesses, straggler=False)",
+        "group, excesses, straggler=True, stale=stale)",
+        "group, excesses, straggler=False, stale=stale)",
         (f"{DETECTOR}a_log_that_comes_late_is_still_a_burst",),
         "people want to know that it is of the past",
     ),
@@ -114,7 +114,7 @@ MUTANTS: Final = (
         "monitor/core/counting.py",
         "missing = span.least - window.count_after(last - span.timespan_ms)",
         "missing = span.least - window.count_after(last - span.timespan_ms) + 1",
-        (f"{EXACT}findings_are_those_of_brute_force",),
+        (f"{WAITING}most_events_wait_and_the_finding_comes_with_the_event_that_reaches_the_threshold",),
         "slack is how much more a rule needs: with one more it is evaluated too late",
     ),
     Mutant(
@@ -146,7 +146,7 @@ MUTANTS: Final = (
         "monitor/core/batching.py",
         "records >= subject.sum_credit",
         "records > subject.sum_credit + 1",
-        (f"{EXACT}findings_are_those_of_brute_force",),
+        (f"{WAITING}most_events_wait_and_the_finding_comes_with_the_event_that_reaches_the_threshold",),
         "the same for amounts",
     ),
     Mutant(
@@ -160,8 +160,8 @@ MUTANTS: Final = (
     Mutant(
         "nobody waits",
         "monitor/core/batching.py",
-        "refused or subject.epoch != plan.record.version",
-        "refused or subject.epoch == plan.record.version",
+        "followed or subject.epoch != plan.record.version",
+        "followed or subject.epoch == plan.record.version",
         (f"{WAITING}most_events_wait_and_the_finding_comes_with_the_event_that_reaches_the_threshold",),
         "most events are counted together: that is what makes it fast",
     ),
@@ -312,8 +312,8 @@ MUTANTS: Final = (
     Mutant(
         "a repeated status is news",
         "monitor/core/detector.py",
-        "if version > incident.version:",
-        "if version >= incident.version:",
+        "if status.version > incident.version:",
+        "if status.version >= incident.version:",
         (f"{DETECTOR}an_older_or_repeated_status_changes_nothing",),
         "statuses may be repeated",
     ),

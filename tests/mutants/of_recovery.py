@@ -115,7 +115,7 @@ MUTANTS: Final = (
     Mutant(
         "freed with its status",
         "monitor/core/subject.py",
-        "return None if self.incident is not None and self.incident.version else self.expires_ms",
+        "return None if lasts else self.expires_ms",
         "return self.expires_ms",
         (f"{DETECTOR}a_credential_that_was_acted_upon_is_not_freed",),
         "a repeated, older status must not pass for news",
@@ -195,8 +195,8 @@ MUTANTS: Final = (
     Mutant(
         "class of a kind only",
         "monitor/intake/rows.py",
-        'classes.get(f"{event.realm}/{event.principal}", default)',
-        'classes.get(f"{event.principal}", default)',
+        'subject = f"{event.realm}/{event.principal}"',
+        'subject = f"{event.principal}"',
         (f"{ROWS}a_credential_has_the_class_of_the_directory_or_of_its_kind",),
         "the directory decides",
     ),

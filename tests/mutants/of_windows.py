@@ -57,8 +57,8 @@ MUTANTS: Final = (
     Mutant(
         "trim takes one too many",
         "monitor/core/window_base.py",
-        "bisect_right(self._times, until_ms,",
-        "bisect_right(self._times, until_ms + 1,",
+        "bisect_right(self._times, until_ms, self._start, max(",
+        "bisect_right(self._times, until_ms + 1, self._start, max(",
         (f"{WINDOWS}forgetting_what_no_rule_looks_back_to_changes_nothing",),
         "what a rule still looks back to is kept",
     ),
