@@ -26,10 +26,18 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = routed.decode
 
 
-def encode_rows(source: SourceId, first: int, last: int, rows: Sequence[Row], *, resume: bool) -> bytes:
-    """Return rows without the class of the credential."""
+def encode_rows(
+    source: SourceId,
+    first: int,
+    last: int,
+    rows: Sequence[Row],
+    *,
+    resume: bool,
+    former: object = None,
+) -> bytes:
+    """Return rows with the columns of that version."""
     origin = (source.cluster, source.topic_id, source.topic, source.partition)
-    older = [row[:-1] if row[KIND] == RowKind.EVENT else row for row in rows]
+    older = [row[:19] if row[KIND] == RowKind.EVENT else row[:8] for row in rows]
     return _encode((VERSION, 0, origin, first, last, resume, older))
 
 
