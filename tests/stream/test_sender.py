@@ -16,8 +16,10 @@ class Batch:
     def __init__(self) -> None:
         self.values: list[bytes] = []
 
-    def append(self, *, key: bytes | None, value: bytes, timestamp: int) -> object:
-        del key, timestamp
+    def append(
+        self, *, key: bytes | None, value: bytes, timestamp: int, headers: list[tuple[str, bytes]]
+    ) -> object:
+        del key, timestamp, headers
         self.values.append(value)
         return object()
 
