@@ -31,7 +31,7 @@ from monitor.response.opening import opener_of
 from monitor.response.pager import Pager
 from monitor.response.people import People
 from monitor.response.receipts import Receipts
-from monitor.response.reporting import refresh, report
+from monitor.response.reporting import refresh, report, silence
 from monitor.response.states import Decision, Step
 from monitor.response.writer import Writer
 from monitor.stream.fatal import guarded
@@ -155,7 +155,7 @@ class Enforcer:
 
     async def stop(self) -> None:
         """Stand down; whatever was begun goes on with the next enforcer."""
-        self._stand_down()
+        self._metrics.enforcer_active.set(0)
         for task in self._tasks[1:]:
             task.cancel()
         await self._pager.stop()
@@ -169,7 +169,7 @@ class Enforcer:
 
     async def drop(self) -> None:
         """Stand down as a crash would: nothing is begun, and Kafka is not waited for."""
-        self._stand_down()
+        self._metrics.enforcer_active.set(0)
         self._statuses.end()
         self._gatherer.end()
         await self._end_tasks()
@@ -179,16 +179,13 @@ class Enforcer:
         self._writer.settle(None)
         await self._ledger.drop()
 
-    def _stand_down(self) -> None:
-        self._metrics.enforcer_active.set(0)
-        self._metrics.incident_info.clear()
-
     async def _end_tasks(self) -> None:
         while left := [task for task in self._tasks if not task.done()]:
             for task in left:
                 task.cancel()
             # A consumer of aiokafka that is being opened or closed may swallow a cancellation.
             await asyncio.wait(left, timeout=1.0)
+        silence(self._metrics)  # only now: nobody of ours speaks any more
 
     # Findings
 

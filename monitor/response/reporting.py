@@ -83,3 +83,33 @@ def refresh(book: Casebook, metrics: Metrics, now_ms: int) -> None:
         metrics.break_glass_until_timestamp_seconds.labels(name).set(
             glass.until_ms / 1000 if glass is not None and on else 0
         )
+
+
+def silence(metrics: Metrics) -> None:
+    """Say nothing any more of how things stand: from now on somebody else knows.
+
+    What a former enforcer last said would page for ever, since alerts take the worst of all processes.
+    """
+    metrics.enforcer_active.set(0)
+    metrics.incident_info.clear()
+    for gauge in (
+        metrics.oldest_undelivered_seconds,
+        metrics.oldest_held_seconds,
+        metrics.held_patients,
+        metrics.fuses_blown,
+    ):
+        gauge.set(0)
+    for state in _OPEN:
+        metrics.open_incidents.labels(state).set(0)
+    for reason in _HELD:
+        metrics.held.labels(reason).set(0)
+    for glass in ("pause", "allow_all"):
+        metrics.break_glass_until_timestamp_seconds.labels(glass).set(0)
+    metrics.directory_readable.set(1)
+    for labelled in (
+        metrics.dead_letters,
+        metrics.adapter_disabled,
+        metrics.adapter_breaker_open,
+        metrics.drill_last_successful,
+    ):
+        labelled.clear()

@@ -114,11 +114,11 @@ class Positioner:
             for place in places
         }
 
-    def lag(self) -> int:
-        """Return how many records the groups have yet to make durable; raises KafkaException."""
+    def lag(self) -> Positions:
+        """Return how many records the groups have yet to make durable, where any; raises KafkaException."""
         committed = self.committed()
         ends = self.ends(list(committed))
-        return sum(ends[place] - committed[place] for place in committed)
+        return {place: ends[place] - at for place, at in committed.items() if ends[place] != at}
 
     def close(self) -> None:
         """Give up the connections."""

@@ -89,6 +89,8 @@ class World:
         self._stable_seconds: list[float] = []
         #: Since when not all workers are ready, where that is watched.
         self._unstable: float | None = None
+        #: What is not settled yet, at the last look.
+        self._missing = ""
         self._embedded: FaultyBroker | None = None
         self._cluster: Cluster | None = None
         self.receiver = self.stack.enter_context(Receiver())
@@ -264,7 +266,10 @@ class World:
         result.steps = [end.cause for end in self.crew.ends if ":KILL" in end.cause]
         result.faults += len(result.steps)
         verdict = oracles.Verdict()
-        verdict.require(caught_up, f"F not caught up {result.catch_up_seconds:.0f} s after the last fault")
+        verdict.require(
+            caught_up,
+            f"F not caught up {result.catch_up_seconds:.0f} s after the last fault: {self._missing}",
+        )
         result.resident_bytes = max(max(held) for _, held in self._weights)
         result.weights, result.stable_seconds = self._weights, self._stable_seconds
         verdict.require(
@@ -329,7 +334,8 @@ class World:
             nonlocal calm
             try:
                 lag = positioner.lag()
-            except KafkaException:
+            except KafkaException as error:
+                self._missing = repr(error)
                 return False
             undelivered = sum(
                 metric(seat.metrics(), "access_monitor_oldest_undelivered_seconds")
@@ -340,7 +346,10 @@ class World:
             # leave a member out of a group whose coordinator moved; the others have its share.)
             ready = [seat.ready for seat in self.crew.seats if seat.wanted]
             up = any(ready) if self._embedded is not None else all(ready)
-            calm = calm + 1 if up and lag == 0 and not undelivered and not self._ending() else 0
+            ending = self._ending()
+            behind = {f"{topic}-{number}": count for (topic, number), count in lag.items()}
+            self._missing = f"ready {ready}, behind {behind}, undelivered {undelivered:g} s, ending {ending}"
+            calm = calm + 1 if up and not lag and not undelivered and not ending else 0
             return calm >= 2
 
         try:

@@ -72,6 +72,13 @@ async def test_given_up_stands_in_the_ledger_and_the_metrics(
         await until(lambda: decisions(cast.settings, "failed"))
         assert cast.metric("open_incidents", state="failed") == 1
         assert cast.metric("decisions_total", kind="failed") == 1
+        await until(lambda: cast.metric("oldest_undelivered_seconds") > 0)
+        assert cast.metric("dead_letters", adapter="webhook-0") == 1
+    assert cast.metric("open_incidents", state="failed") == 0, (
+        "whoever follows knows; this one would page for ever"
+    )
+    assert cast.metric("oldest_undelivered_seconds") == 0
+    assert cast.metric("dead_letters", adapter="webhook-0") == 0
     called = len(receiver.calls)
     async with cast.enforcer() as enforcer:
         seen = await found(cast.settings, observation("refused", 1))
