@@ -46,7 +46,8 @@ def steps(plan: Plan, draw: random.Random) -> None:
     number = 4
     first = plan.seed * number * plan.seats
     queue = [STEPS[(first + at) % len(STEPS)] for at in range(number * plan.seats)]
-    plan.seconds, plan.patience, plan.rate = 90.0, 4.0, 100.0
+    plan.seconds, plan.patience, plan.rate = 90.0, 6.0, 100.0
+    plan.flush_seconds = 0.3  # the steps of a flush come in time for their patience
     for seat in range(plan.seats):
         plan.armed.append([f"{step}:{draw.choice((1, 1, 2, 3))}:KILL" for step in queue[seat :: plan.seats]])
 
