@@ -24,7 +24,7 @@ from monitor.response.operators.duty import Duty
 from monitor.response.role import EnforceRole
 from monitor.stream.chunks import RoleApp
 from monitor.stream.detect import DetectRole
-from monitor.stream.fatal import guarded
+from monitor.stream.fatal import guarded_task
 from monitor.stream.faults import explained
 from monitor.stream.intake_stay import IntakeStay
 from monitor.stream.keeper import OneRole, RoleKeeper
@@ -89,9 +89,7 @@ class Worker:
             starting.result()
             log.info("worker started", roles=",".join(self._names))
             systemd.tell("READY=1")
-            watchdog = asyncio.create_task(
-                guarded(partial(systemd.feed_watchdog, self._liveness), self._fatal)
-            )
+            watchdog = guarded_task(partial(systemd.feed_watchdog, self._liveness), self._fatal)
             await stopping
             systemd.tell("STOPPING=1")
             watchdog.cancel()

@@ -17,7 +17,7 @@ import structlog
 from monitor.errors import MonitorError
 from monitor.response.adapters.protocol import Seen, desired_state
 from monitor.response.line import Line, RetryPolicy, is_due
-from monitor.stream.fatal import guarded
+from monitor.stream.fatal import guarded_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -80,7 +80,7 @@ class DeliveryDesk:
             work = partial(
                 self._book.accepted, subject, record.version, BY_AUTHZ, awaited=frozenset(), note=None
             )
-            task = asyncio.create_task(guarded(work, self._on_fatal))
+            task = guarded_task(work, self._on_fatal)
             self._alone.add(task)
             task.add_done_callback(self._alone.discard)
 

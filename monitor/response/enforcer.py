@@ -34,7 +34,7 @@ from monitor.response.receipts import Receipts
 from monitor.response.reporting import refresh, report, silence
 from monitor.response.states import Decision, Step
 from monitor.response.writer import Writer
-from monitor.stream.fatal import guarded
+from monitor.stream.fatal import guarded_task
 from monitor.stream.sender import Delivery, OrderedSender
 from monitor.stream.steps import reached
 from monitor.wire.credentials import FORMAT_VERSION, RulesInForce, encode, status_entry
@@ -115,7 +115,7 @@ class Enforcer:
         self._metrics.takeovers_total.inc()
         self._metrics.enforcer_active.set(1)
         await self._say_mode()
-        self._tasks = [asyncio.create_task(guarded(self._writer.run, self._on_fatal))]
+        self._tasks = [guarded_task(self._writer.run, self._on_fatal)]
         await self._writer.change(Step)  # the first heartbeat, before anything is decided
         reached("enforce.active")
         # Versions make it harmless to say again what the one before may have said already.
@@ -138,7 +138,7 @@ class Enforcer:
         )
         self._desk.resume()
         self._tasks += [
-            asyncio.create_task(guarded(work, self._on_fatal))
+            guarded_task(work, self._on_fatal)
             for work in (
                 self._read_control,
                 self._beat,

@@ -16,7 +16,7 @@ import structlog
 from monitor.errors import MonitorError
 from monitor.response.adapters.protocol import Accepted, Disabled, Outcome, Refused, Retry, desired_state
 from monitor.response.breaker import Breaker, pause_seconds
-from monitor.stream.fatal import guarded
+from monitor.stream.fatal import guarded_task
 from monitor.stream.steps import reached
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Line:
         `forced` tells it again although the gateway has taken it, or it was given up.
         """
         if self._task is None:
-            self._task = asyncio.create_task(guarded(self._run, self._on_fatal))
+            self._task = guarded_task(self._run, self._on_fatal)
         if forced:
             self._bury(subject, None)
         pending = self._pending.setdefault(subject, _Pending())
@@ -193,7 +193,7 @@ class Line:
             self._retrying -= retry
             self._changed.set()
 
-        task = asyncio.create_task(guarded(partial(self._call, subject, pending), self._on_fatal))
+        task = guarded_task(partial(self._call, subject, pending), self._on_fatal)
         self._calls.add(task)
         task.add_done_callback(ended)
 

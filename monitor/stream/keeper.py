@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from monitor.errors import BrokerUnavailableError, MonitorError
-from monitor.stream.fatal import guarded
+from monitor.stream.fatal import guarded_task
 from monitor.stream.faults import passing_reason
 from monitor.stream.reach import wait_for_broker
 
@@ -173,7 +173,7 @@ class RoleKeeper:
                 error=str(error) if isinstance(error, MonitorError) else type(error).__name__,
             )
             work = partial(self._rejoin, stay, self._rejoining)
-            self._rejoining = asyncio.create_task(guarded(work, self._on_fatal))
+            self._rejoining = guarded_task(work, self._on_fatal)
 
     def _begin_trouble(self) -> None:
         now = time.monotonic()

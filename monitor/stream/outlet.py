@@ -21,7 +21,7 @@ from monitor.intake.feeds import Feed
 from monitor.intake.pseudonym import AHEAD_MS, phase_at
 from monitor.intake.rows import EventRouter
 from monitor.rulebook import compile_pattern
-from monitor.stream.fatal import guarded
+from monitor.stream.fatal import guarded_task
 from monitor.stream.rules import rule_set_of
 from monitor.stream.sender import Delivery, OrderedSender
 from monitor.wire.routed import encode_rules
@@ -218,7 +218,7 @@ class RulesAnnouncer:
         if late_seconds > SETTLE_SECONDS:
             # Other processes may have announced it: rows of its new axes are missing until now.
             log.warning("a new rule set was seen late", version=rules.version, seconds=round(late_seconds, 1))
-        task = asyncio.create_task(guarded(partial(self._settle, rules.record()), self._on_fatal))
+        task = guarded_task(partial(self._settle, rules.record()), self._on_fatal)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -16,7 +16,7 @@ import structlog
 
 from monitor.errors import ConfigurationError, MonitorError
 from monitor.stream.control import publish, publish_act
-from monitor.stream.fatal import guarded
+from monitor.stream.fatal import guarded_task
 from monitor.stream.rules import holds, read_configured_rules, rule_set_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class RuleFiles:
     def start(self) -> None:
         """Begin to compare."""
         self._follower.tell(self._changed)
-        self._task = asyncio.create_task(guarded(self._run, self._on_fatal))
+        self._task = guarded_task(self._run, self._on_fatal)
 
     async def stop(self) -> None:
         """Stop comparing; what was sent is sent."""

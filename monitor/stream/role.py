@@ -20,7 +20,7 @@ from monitor.errors import InvariantError, SendError
 from monitor.stream.beginnings import Beginnings
 from monitor.stream.careful import Tries
 from monitor.stream.chunks import Chunk, Partition, RoleApp
-from monitor.stream.fatal import guarded
+from monitor.stream.fatal import guarded, guarded_task
 from monitor.stream.gaps import Gaps
 from monitor.stream.producers import drop_producer, plain_producer, start_producer
 from monitor.stream.steps import reached
@@ -107,7 +107,7 @@ class Role(ABC):
         """Join the group and begin."""
         self.topic_ids = await asyncio.to_thread(topic_ids, self.app.kafka, self.topics)
         await self.app.start()
-        self._ticker = asyncio.create_task(guarded(self._tick, self.on_fatal))
+        self._ticker = guarded_task(self._tick, self.on_fatal)
 
     async def stop(self) -> None:
         """Flush, commit and leave the group."""
@@ -211,8 +211,8 @@ class Role(ABC):
                 if known is not None and known.partition is None:
                     continue  # it is opening, and nothing was taken yet
                 slot = self._slots[tp] = _Slot()
-                slot.opening = asyncio.create_task(
-                    guarded(partial(self._open, tp, slot, known.partition if known else None), self.on_fatal)
+                slot.opening = guarded_task(
+                    partial(self._open, tp, slot, known.partition if known else None), self.on_fatal
                 )
         self._assigned = True
         log.info("assigned", group=self.app.group, partitions=len(self._slots))
@@ -246,7 +246,7 @@ class Role(ABC):
         if self.fenced:
             return
         log.info("the group is rebalancing", group=self.app.group)
-        flush = asyncio.create_task(guarded(partial(self._flush_all, final=True), self.on_fatal))
+        flush = guarded_task(partial(self._flush_all, final=True), self.on_fatal)
         _done, late = await asyncio.wait([flush], timeout=REVOCATION_SECONDS)
         if late:
             log.warning("flush before giving up partitions took too long", group=self.app.group)

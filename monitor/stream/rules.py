@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition
 from monitor.core.rules import rule_set_from_document
 from monitor.errors import BrokerUnavailableError, ConfigurationError, Fault
 from monitor.rulebook import LoadedRules, load_rules
-from monitor.stream.fatal import guarded
+from monitor.stream.fatal import guarded_task
 from monitor.stream.faults import passing_reason
 from monitor.stream.kafka import consumer_options
 from monitor.stream.reach import wait_for_broker
@@ -138,7 +138,7 @@ class RulesFollower:
     def start(self) -> None:
         """Begin to read."""
         self._first = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(guarded(self._follow, self._on_fatal))
+        self._task = guarded_task(self._follow, self._on_fatal)
 
     async def first(self) -> RulesInForce:
         """Return the set in force, waiting until there is one."""

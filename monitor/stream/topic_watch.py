@@ -9,7 +9,7 @@ import structlog
 from confluent_kafka import KafkaException, TopicCollection
 
 from monitor.errors import ConfigurationError, Fault
-from monitor.stream.fatal import guarded
+from monitor.stream.fatal import guarded_task
 from monitor.stream.reach import admin_client
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class TopicWatch:
 
     def start(self) -> None:
         """Begin to watch."""
-        self._task = asyncio.create_task(guarded(self._watch, self._on_fatal))
+        self._task = guarded_task(self._watch, self._on_fatal)
 
     async def stop(self) -> None:
         """Stop watching."""
