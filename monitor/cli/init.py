@@ -27,7 +27,8 @@ import click
     metavar="TOPIC",
     help=(
         "Take a topic as it is now that was deleted and made again, from its first record on. For `state`"
-        " (or `routed`): build the state anew from what `routed` keeps."
+        " (or `routed`): build the state anew from what `routed` keeps. For `findings`: the enforcer decides"
+        " from its first record on, and who is refused stays refused."
     ),
 )
 @click.option("--plan", "plan_only", is_flag=True, help="Print topics and rights per role; contact nothing.")
@@ -46,7 +47,13 @@ def command(start: str, adopt: tuple[str, ...], config: Path | None, *, plan_onl
 
         click.echo(plan(settings), nl=False)
         return
+    from monitor.response.adopting import adopt_findings
     from monitor.stream.first_run import initialise
     from monitor.stream.starts import parse_start
 
-    asyncio.run(initialise(settings, parse_start(start, datetime.now(UTC)), click.echo, adopt))
+    async def work() -> None:
+        await initialise(settings, parse_start(start, datetime.now(UTC)), click.echo, adopt)
+        if settings.topic("findings") in adopt:
+            click.echo(await adopt_findings(settings))
+
+    asyncio.run(work())

@@ -96,10 +96,11 @@ class Ledger:
         self.rules: RulesInForce | None = None
         self._known = False
 
-    async def take_over(self) -> None:
+    async def take_over(self, *, findings_anew: bool = False) -> None:
         """Fence whoever was active before, and only then read what it left.
 
-        Raises InvariantError where the topics do not belong together: one was emptied or made again.
+        Raises InvariantError where the topics do not belong together: one was emptied or made again. With
+        `findings_anew` that may be `findings`.
         """
         kafka = self._settings.kafka
         producer = AIOKafkaProducer(
@@ -115,9 +116,9 @@ class Ledger:
         async for records, _, _ in read_to_end(kafka, self._credentials_topic, 0):
             for record in records:
                 self._restore(record.key, record.value, record.offset)
-        await self._check_ends()
+        await self._check_ends(findings_anew)
 
-    async def _check_ends(self) -> None:
+    async def _check_ends(self, findings_anew: bool) -> None:
         """Raise InvariantError where a topic was emptied: that must not mean that all is allowed."""
         findings = self._settings.topic("findings")
         ends = await end_offsets(self._settings.kafka, [self._decisions_topic, findings])
@@ -129,10 +130,11 @@ class Ledger:
                 " delete both topics and run `monitor init` to begin anew with nobody refused"
             )
             raise InvariantError(msg)
-        if self.position.findings_offset > ends[findings]:
+        if self.position.findings_offset > ends[findings] and not findings_anew:
             msg = (
                 f"{findings}-0: decided up to {self.position.findings_offset}, but it ends at"
-                f" {ends[findings]}: it was made again, and what is found now would be passed over"
+                f" {ends[findings]}: it was made again, and what is found now would be passed over; stop the"
+                f" workers, then `monitor init --adopt {findings}` takes it as it is now"
             )
             raise InvariantError(msg)
 

@@ -19,6 +19,8 @@ _TICK_SECONDS: Final = 0.02
 #: The share of events that are answers to a search, and how many patients each holds.
 _SEARCHES: Final = 0.004
 _FOUND: Final = 250
+#: So many records of 900 kB in a run: the embedded broker drops the oldest of a partition past 5 MB.
+_MOST_HUGE: Final = 3
 #: What is sent now and then that is no event, or is one of a strange kind.
 POISON: Final = ("broken", "null", "huge", "future", "wrong", "unknown", "forged")
 
@@ -53,6 +55,7 @@ class Load:
         self._refused = refused
         self._poison, self._late = poison, late
         self._steps = [0] * ATTACKERS
+        self._huge = 0
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._stop = threading.Event()
         self.sent = 0
@@ -147,7 +150,8 @@ class Load:
             return None
         if kind == "broken":
             return b'{"time": 1, '
-        if kind == "huge":
+        if kind == "huge" and self._huge < _MOST_HUGE:
+            self._huge += 1
             event["path"] = "x" * 900_000
         elif kind == "future":
             event["time"] += 3_600_000

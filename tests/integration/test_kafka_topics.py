@@ -179,6 +179,29 @@ def test_a_lost_routed_topic_begins_anew_with_its_state(stack: Stack, kafka: str
     assert {f["id"]: f for f in stack.findings()} == {f["id"]: f for f in stack.fold()}
 
 
+def test_a_lost_findings_topic_leaves_who_is_refused_refused(stack: Stack, kafka: str):
+    worker = stack.worker()
+    stack.ship(event("partner-17", patient) for patient in range(LIMIT))
+    wait_for(lambda: stack.credential("gate/partner-17"), worker)
+    assert worker.terminate() == 0
+    findings = stack.settings.topic("findings")
+    delete_topic(kafka, findings)
+    initialise(stack)
+    worker = stack.spawn("worker")
+    assert worker.process.wait(60) == 70, worker.said[-2000:]
+    assert f"monitor init --adopt {findings}" in worker.said
+    assert "stays refused (1 credentials)" in initialise(stack, "--adopt", findings).replace("\n", " ")
+    worker = stack.worker()
+    stack.ship(event("partner-2", patient) for patient in range(LIMIT))
+    wait_for(lambda: stack.credential("gate/partner-2"), worker)
+    record = stack.credential("gate/partner-17")
+    assert record is not None
+    assert record["status"] == "suspended"
+    assert worker.terminate() == 0
+    assert Counter(entry["id"] for entry in stack.decisions("requested")) == {"partner-17": 1, "partner-2": 1}
+    assert len(stack.decisions("findings_adopted")) == 1
+
+
 def test_records_as_producers_send_them(stack: Stack, kafka: str):
     """Every compression; aborted transactions, which must not count; null values; either timestamp type."""
     topic = gate(stack)
