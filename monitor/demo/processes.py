@@ -36,12 +36,19 @@ class DemoError(MonitorError):
 
 
 class Child:
-    """One process, and the file that holds what it says."""
+    """One process, and the file that holds what it says.
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    `begin` starts it. Where `supervised`, one that is killed is begun again, as a supervisor would.
+    """
+
+    def __init__(
+        self, name: str, log: Path, begin: Callable[[], subprocess.Popen[bytes]], *, supervised: bool
+    ) -> None:
         self.name = name
         self.log = log
-        self._process = process
+        self._begin = begin
+        self._supervised = supervised
+        self._process = begin()
 
     @property
     def pid(self) -> int:
@@ -52,6 +59,15 @@ class Child:
     def code(self) -> int | None:
         """The exit code, or None while it runs; negative for a signal."""
         return self._process.poll()
+
+    @property
+    def killed(self) -> bool:
+        """Whether a signal ended it, and it is one that a supervisor starts again."""
+        return self._supervised and self.code is not None and self.code < 0
+
+    def begin_again(self) -> None:
+        """Start it anew, in the place of the process that ended."""
+        self._process = self._begin()
 
     def tail(self) -> str:
         """Return the last lines of what it said."""
@@ -67,8 +83,9 @@ class Child:
 class Processes:
     """All children of the demo; leaving the context ends them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, say: Callable[[str], None] = lambda _: None) -> None:
         self._folder = folder
+        self._say = say
         self._children: list[Child] = []
         # A setting of the shell must not reach into the demo.
         self._environment = {
@@ -88,24 +105,27 @@ class Processes:
         name: str,
         command: Sequence[str],
         *,
-        stdin: int = subprocess.DEVNULL,
-        stdout: int | None = None,
+        supervised: bool = False,
+        stdout: Path | None = None,
     ) -> Child:
-        """Start a process in a group of its own; what it says goes to ``<name>.log``.
+        """Start a process in a group of its own; what it says goes to ``<name>.log``, or `stdout` apart.
 
-        `stdin` and `stdout` are file descriptors; without `stdout` it goes to the log too.
+        Where `supervised`, it is started again when it is killed.
         """
         path = self._folder / f"{name}.log"
-        with path.open("ab") as log:
-            process = subprocess.Popen(  # noqa: S603 - the demo's own commands
-                [sys.executable, "-I", "-S", str(Path(leash.__file__)), str(os.getpid()), *command],
-                stdin=stdin,
-                stdout=log if stdout is None else stdout,
-                stderr=log,
-                env=self._environment,
-                start_new_session=True,
-            )
-        child = Child(name, process, path)
+
+        def begin() -> subprocess.Popen[bytes]:
+            with path.open("ab") as log, (stdout or path).open("ab") as out:
+                return subprocess.Popen(  # noqa: S603 - the demo's own commands
+                    [sys.executable, "-I", "-S", str(Path(leash.__file__)), str(os.getpid()), *command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=log,
+                    env=self._environment,
+                    start_new_session=True,
+                )
+
+        child = Child(name, path, begin, supervised=supervised)
         self._children.append(child)
         return child
 
@@ -133,9 +153,12 @@ class Processes:
             await asyncio.sleep(_POLL_SECONDS)
 
     def check(self) -> None:
-        """Raise DemoError where a child ended that should still run."""
+        """Start again who was killed; raise DemoError where a child ended that should still run."""
         for child in self._children:
-            if child.code is not None:
+            if child.killed:
+                self._say(f"{child.name} was killed; it is started again, as a supervisor would")
+                child.begin_again()
+            elif child.code is not None:
                 raise DemoError(_told(child, f"ended unexpectedly, with exit code {child.code}"))
 
     async def watch(self) -> None:

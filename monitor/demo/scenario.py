@@ -177,7 +177,7 @@ class _Run:
         }
 
     async def _events_link(self) -> Link:
-        """Compare what the gateway answered with what the worker has seen, once nobody asks."""
+        """Compare what the gateway answered with what is durably counted, once nobody asks."""
         self._open_hours.clear()
         clients = self._stack.clients.values()
         deadline = time.monotonic() + _QUIET_SECONDS
@@ -186,7 +186,7 @@ class _Run:
             await asyncio.sleep(_POLL_SECONDS)
             if any(client.in_flight for client in clients):
                 continue
-            asked, seen = self._stack.requests_answered, await self._stack.events_seen()
+            asked, seen = self._stack.requests_answered, await self._stack.events_counted()
         self._open_hours.set()
         return Link("events", seen == asked, f"{asked:,} requests answered, {seen:,} events counted")
 

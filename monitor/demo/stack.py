@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
@@ -16,6 +16,7 @@ from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from monitor.demo.api import AppointmentsApi
 from monitor.demo.appointments import make_register
+from monitor.demo.counted import events_counted
 from monitor.demo.follow import Follower
 from monitor.demo.gateway import KEY_HEADER, REALM, GatewayPlan, find_envoy, gateway_command, write_gateway
 from monitor.demo.operators import DIRECTORY, make_operators, write_directory
@@ -90,7 +91,7 @@ class Stack:
         self.register = make_register(options.seed)
         self.secret = new_secret()
         self.receiver = WebhookReceiver(self.secret)
-        self.processes = Processes(folder)
+        self.processes = Processes(folder, say)
 
     async def __aenter__(self) -> Self:
         """Start everything, and return when events would flow."""
@@ -155,13 +156,9 @@ class Stack:
         )
         return self._probes + sum(answered)
 
-    async def events_seen(self) -> int:
-        """Return how many of the gateway's events the worker has taken; 0 while it cannot tell."""
-        text = await self._get(self.ports.observe, "/metrics")
-        counts = re.findall(
-            r'^access_monitor_events_total\{[^}]*outcome="[a-z]+"[^}]*\} (\S+)$', text, re.MULTILINE
-        )
-        return int(sum(map(float, counts)))
+    async def events_counted(self) -> int:
+        """Return how many of the gateway's events are durably counted."""
+        return await events_counted(self.settings, _PARTITIONS)
 
     async def _prepare(self, exits: AsyncExitStack) -> Settings:
         if self.options.kafka is None:
@@ -193,7 +190,10 @@ class Stack:
                 "min_insync_replicas": 1,
                 "connect_timeout_seconds": 20,
             },
-            "sources": [{"name": SOURCE, "topic": f"{prefix}{SOURCE}", "realm": REALM}],
+            # A shipper that was killed may send its last lines again: Envoy numbers them.
+            "sources": [
+                {"name": SOURCE, "topic": f"{prefix}{SOURCE}", "realm": REALM, "event_ids": "gateway"}
+            ],
             "privacy": {"key_file": "monitor.keys"},
             "credentials": {"directory_file": DIRECTORY},
             "response": {
@@ -227,26 +227,22 @@ class Stack:
         init = monitor_command("init", "--from", "earliest", *config)
         await run("init", init, within_seconds=_START_SECONDS)
         self._say("topics checked and rules published: monitor init")
-        worker = self.processes.start("worker", monitor_command("worker", *config))
-        authz = self.processes.start("authz", monitor_command("authz", *config))
-        reader, writer = os.pipe()
-        try:
-            ship = self.processes.start(
-                "ship", monitor_command("ship", "--source", SOURCE, "-", *config), stdin=reader
-            )
-            await self._start_gateway(api_port, writer)
-        finally:
-            # The children have them; the shipper sees the end only when nobody else can write.
-            os.close(reader)
-            os.close(writer)
+        # Kill -9 any of these three: what the log implies is found all the same.
+        start = partial(self.processes.start, supervised=True)
+        worker = start("worker", monitor_command("worker", *config))
+        authz = start("authz", monitor_command("authz", *config))
+        log = self.folder / "access.log"
+        log.touch(mode=0o600)
+        ship = start("ship", monitor_command("ship", "--source", SOURCE, "--follow", str(log), *config))
+        await self._start_gateway(api_port, log)
         await self._wait_for(worker, self.ports.observe, "/readyz")
         self._say("worker is ready: intake, detect, enforce")
         await self._wait_for(authz, self.ports.authz, "/-/readyz")
         self._say("decision service is ready: monitor authz")
         await self._wait_for_events(ship)
 
-    async def _start_gateway(self, api_port: int, log: int | None) -> None:
-        """Start Envoy; its access log goes to the descriptor `log`, or to envoy.log."""
+    async def _start_gateway(self, api_port: int, log: Path | None) -> None:
+        """Start Envoy; its access log goes to `log`, or to envoy.log."""
         self._keys = {
             name: secrets.token_urlsafe(_KEY_BYTES) for name in (*PARTNERS, *self.options.attackers)
         }
@@ -268,7 +264,7 @@ class Stack:
         async def seen() -> bool:
             self._probes += 1
             await self._get(self.ports.gateway, "/appointments/0")
-            return await self.events_seen() > 0
+            return await self.events_counted() > 0
 
         what = "events from the gateway to the worker"
         await self.processes.wait_until(seen, ship, what, within_seconds=_START_SECONDS)

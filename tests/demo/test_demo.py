@@ -127,13 +127,38 @@ def test_a_part_that_dies_ends_the_demo_with_its_last_words(tmp_path: Path):
         for line in demo.stdout:
             if "enumerates appointments" in line:
                 break
-        os.kill(pid_of(tmp_path, " worker "), signal.SIGKILL)
+        os.kill(pid_of(tmp_path, "envoy.json"), signal.SIGKILL)
         said = demo.stdout.read()
         assert demo.wait(timeout=30) == 70
-    assert "worker: ended unexpectedly, with exit code -9" in said
+    assert "envoy: ended unexpectedly, with exit code -9" in said
     assert "Settings and logs stay in" in said
     assert processes_of(tmp_path) == []
     assert [path.name for path in tmp_path.glob("*/worker.log")] == ["worker.log"]
+
+
+@pytest.mark.parametrize("part", ["worker", "authz", "ship"])
+def test_killing_a_part_of_ours_in_mid_attack_leaves_a_result_that_is_right(tmp_path: Path, part: str):
+    with subprocess.Popen(
+        command("--json", "--rate", "10"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as demo:
+        assert demo.stdout is not None
+        assert demo.stderr is not None
+        for line in demo.stderr:
+            if "enumerates appointments" in line:
+                break
+        os.kill(pid_of(tmp_path, f" {part} "), signal.SIGKILL)
+        said = demo.stderr.read()
+        report = json.loads(demo.stdout.read())
+        assert demo.wait(timeout=DEADLINE_SECONDS) == 0, said
+    assert f"{part} was killed; it is started again" in said
+    assert [link["name"] for link in report["links"] if not link["held"]] == []
+    assert (report["incident"], report["state"]) == ("INC-0001", "enforced")
+    assert report["partner_refused"] == 0, "none but the one that took too much"
+    assert LIMIT <= report["exposure"]["patients"] <= LIMIT + 200
 
 
 @pytest.mark.timeout(400)

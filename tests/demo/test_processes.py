@@ -44,6 +44,29 @@ async def test_who_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest
     assert child.code == -signal.SIGKILL
 
 
+async def test_who_is_supervised_and_killed_is_started_again(tmp_path: Path):
+    said: list[str] = []
+    async with Processes(tmp_path, said.append) as processes:
+        child = processes.start("worker", FOREVER, supervised=True)
+        first = child.pid
+        assert await until(lambda: child.tail() == "up", within_seconds=20)
+        os.kill(first, signal.SIGKILL)
+        assert await until(lambda: child.code is not None, within_seconds=20)
+        processes.check()
+        assert child.pid != first
+        assert await until(lambda: child.tail() == "up\nup", within_seconds=20)
+    assert said == ["worker was killed; it is started again, as a supervisor would"]
+    assert not runs(child.pid)
+
+
+async def test_who_is_supervised_and_ends_by_itself_is_told(tmp_path: Path):
+    async with Processes(tmp_path) as processes:
+        child = processes.start("worker", [sys.executable, "-c", "raise SystemExit(78)"], supervised=True)
+        assert await until(lambda: child.code is not None, within_seconds=20)
+        with pytest.raises(DemoError, match="worker: ended unexpectedly, with exit code 78"):
+            processes.check()
+
+
 async def test_a_child_that_fails_is_told_with_the_end_of_its_log(tmp_path: Path):
     script = "print('one'); print('the broker is away'); raise SystemExit(69)"
     async with Processes(tmp_path) as processes:

@@ -154,11 +154,7 @@ async def running_edge(
         config.write_text(nginx_config(folder, port, api_port, authz_ports, keys), encoding="utf-8")
         command = [program("nginx"), "-c", str(config), "-p", str(folder), "-g", "daemon off;"]
         log = folder / "access.json"
-    out = os.open(folder / f"{kind}.json", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        child = processes.start(kind, command, stdout=out)
-    finally:
-        os.close(out)
+    child = processes.start(kind, command, stdout=folder / f"{kind}.json")
     if kind == "envoy":
         await answers(processes, child, admin, "/ready")
     await answers(processes, child, port)
