@@ -61,7 +61,16 @@ _REMEMBERED: Final = 4_096
 #: Columns that hold few different values.
 _REPEATED: Final = frozenset(
     COLUMN[name]
-    for name in ("realm", "principal_kind", "principal_class", "method", "route", "status", "gateway")
+    for name in (
+        "realm",
+        "principal_kind",
+        "principal_class",
+        "method",
+        "route",
+        "status",
+        "gateway",
+        "category",
+    )
 )
 
 

@@ -61,9 +61,10 @@ BYTES: Final = 16
 RECORDS: Final = 17
 GATEWAY: Final = 18
 PRINCIPAL_CLASS: Final = 19
-EVENT_LENGTH: Final = 20
+CATEGORY: Final = 20  # which kind of data the route gives, where its template says so
+EVENT_LENGTH: Final = 21
 #: Beyond the columns of every event: on a person's own axis, the sealed handle of the credential.
-HANDLE: Final = 20
+HANDLE: Final = 21
 # RowKind.STATUS only; TIME is when it was decided.
 STATUS_VERSION: Final = 5
 STATUS_VALUE: Final = 6  # a CredentialStatus
@@ -92,6 +93,7 @@ FIELDS: Final[dict[str, type]] = {
     "records": int,
     "gateway": str,
     "principal_class": str,
+    "category": str,
 }
 MULTI_VALUED: Final = frozenset({"patient", "tenant"})
 
@@ -113,6 +115,7 @@ COLUMN: Final[dict[str, int]] = {
     "records": RECORDS,
     "gateway": GATEWAY,
     "principal_class": PRINCIPAL_CLASS,
+    "category": CATEGORY,
 }
 
 #: The class of a credential that the directory does not name, by its kind.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from monitor.core.events import AXIS, OFFSET, PATIENTS, ROUTE, STATUS, SUBJECT, TENANT
+from monitor.core.events import AXIS, CATEGORY, OFFSET, PATIENTS, ROUTE, STATUS, SUBJECT, TENANT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,10 +36,10 @@ def is_evidence(row: Row) -> bool:
 def row_evidence(row: Row) -> tuple[str, str, int, str | None, list[Read]]:
     """Return axis, subject, offset, route and patients of a row.
 
-    The row's own tenant stands where a patient has none.
+    The row's own tenant stands where a patient has none; the category is that of the route.
     """
-    tenant = row[TENANT]
-    read: list[Read] = [(patient, tenant if own is None else own, None) for patient, own in row[PATIENTS]]
+    tenant, category = row[TENANT], row[CATEGORY]
+    read: list[Read] = [(patient, tenant if own is None else own, category) for patient, own in row[PATIENTS]]
     return row[AXIS], row[SUBJECT], row[OFFSET], row[ROUTE], read
 
 

@@ -18,6 +18,7 @@ _NOUNS: Final = {
     "principal_kind": ("kind of credential", "kinds of credentials"),
     "principal_class": ("class of credential", "classes of credentials"),
     "object": ("record", "records"),
+    "category": ("data category", "data categories"),
     "method": ("HTTP method", "HTTP methods"),
     "status": ("HTTP status", "HTTP statuses"),
 }

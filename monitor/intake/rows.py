@@ -126,6 +126,7 @@ class EventRouter:
             event.records,
             event.gateway,
             credential_class,
+            event.category,
         )
         read = 200 <= event.status < 300  # noqa: PLR2004 - the range of HTTP's successes
         if principal is not None:

@@ -1,15 +1,15 @@
 """The bytes of the `routed` topic: msgpack arrays, version first.
 
-Rows:  ``[2, 0, [cluster, topic id, topic, partition], first, last, resume, rows]``
-Rules: ``[2, 1, version, revision, document]``
+Rows:  ``[4, 0, [cluster, topic id, topic, partition], first, last, resume, rows]``
+Rules: ``[4, 1, version, revision, document]``
 
 The header ``arrived`` of rows is when the oldest of their source records came into Kafka, in epoch
 milliseconds; nothing that is found depends on it.
 
-While a pseudonym key gives way to another, rows are of version 3, which has one part more: a map of the
+While a pseudonym key gives way to another, rows are of version 5, which has one part more: a map of the
 pseudonyms in the rows to lists of what other keys call them.
 
-Version 1 had no class of the credential in its rows: it is read as the default one of its kind.
+The versions before, 2 and 3, had no data category in their rows: it is read as unknown.
 """
 
 from __future__ import annotations
@@ -19,13 +19,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from monitor.core.events import (
+    CATEGORY,
     CLIENT_IP,
-    DEFAULT_CLASSES,
-    EVENT_LENGTH,
     KIND,
     OBJECT,
     PATIENTS,
-    PRINCIPAL_KIND,
     SUBJECT,
     Row,
     RowKind,
@@ -38,10 +36,11 @@ from monitor.errors import InvariantError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-FORMAT_VERSION: Final = 2
-_BEFORE: Final = 1
+FORMAT_VERSION: Final = 4
+_ROTATING: Final = 5
+_BEFORE: Final = 2
+_ROTATING_BEFORE: Final = 3
 _ARRIVED: Final = "arrived"
-_ROTATING: Final = 3
 _ROWS: Final = 0
 _RULES: Final = 1
 
@@ -100,10 +99,12 @@ def decode(value: bytes | None, place: str) -> RowsRecord | RulesRecord:
         if version in (FORMAT_VERSION, _BEFORE) and kind == _ROWS:
             _, _, origin, first, last, resume, rows = parts
             if version == _BEFORE:
-                rows = [_with_class(row) for row in rows]
+                rows = [_with_category(row) for row in rows]
             return RowsRecord(_source(origin), first, last, resume, rows)
-        if version == _ROTATING and kind == _ROWS:
+        if version in (_ROTATING, _ROTATING_BEFORE) and kind == _ROWS:
             _, _, origin, first, last, resume, rows, former = parts
+            if version == _ROTATING_BEFORE:
+                rows = [_with_category(row) for row in rows]
             return RowsRecord(_source(origin), first, last, resume, rows, former)
         if version in (FORMAT_VERSION, _BEFORE) and kind == _RULES:
             return RulesRecord(*parts[2:])
@@ -128,9 +129,10 @@ def _pseudonyms(row: Row) -> Iterator[str]:
             yield row[CLIENT_IP]
 
 
-def _with_class(row: list[Any]) -> list[Any]:
-    if row[KIND] == RowKind.EVENT and len(row) == EVENT_LENGTH - 1:
-        return [*row, DEFAULT_CLASSES.get(row[PRINCIPAL_KIND])]
+def _with_category(row: list[Any]) -> list[Any]:
+    """Return a row of the version before with its columns where they are now."""
+    if row[KIND] == RowKind.EVENT:
+        return [*row[:CATEGORY], None, *row[CATEGORY:]]
     return row
 
 

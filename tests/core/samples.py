@@ -117,6 +117,7 @@ def event(
         columns.get("records"),
         columns.get("gateway"),
         columns.get("principal_class", "partner"),
+        columns.get("category"),
     )
 
 

@@ -92,6 +92,15 @@ routes:
     assert not match.knows("/a/t-1/b/o-1/p-1")
 
 
+def test_a_file_has_a_category_for_its_routes_that_name_none(tmp_path: Path) -> None:
+    text = (
+        'category: general\nroutes:\n  - {template: "/a/{object}"}\n  - {template: "/b", category: things}\n'
+    )
+    match = matcher(tmp_path, text)
+    found = {path: match(path) for path in ("/a/1", "/b")}
+    assert {path: one and one.category for path, one in found.items()} == {"/a/1": "general", "/b": "things"}
+
+
 def test_case_and_several_segments(tmp_path: Path) -> None:
     match = matcher(tmp_path, of("/Files/{rest*}", "/Files/{id}/Meta", options="ignore_case: true\n"))
     assert match("/FILES/a/b/c") == Match("/Files/{rest*}", None)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from monitor.core import events as row
 from monitor.core.events import EVENT_LENGTH, FIELDS, Row, RowKind
+from monitor.core.evidence import row_evidence
 from monitor.core.rules import AllOf, AnyOf, Condition, Match, Negation, Rule, RuleSet
 from monitor.intake.event import Event
 from monitor.intake.keys import Epoch, Keys
@@ -95,6 +96,28 @@ def test_a_credential_has_the_class_of_the_directory_or_of_its_kind() -> None:
     ]
     assert classes(principal="q", principal_kind="api_key")[0] == ("r/q", "partner")
     assert classes(principal=None) == []
+
+
+def test_the_category_of_a_route_is_a_column_that_rules_count_by() -> None:
+    documents = Rule("d", "d", "event_count", Match("category", "eq", "documents"), ("tenant",), 60_000, 1)
+    router = EventRouter(RuleSet((documents,)), KEYS, PARTITIONS, compile_pattern)
+    for category, axes in (
+        ("documents", ["principal", "tenant"]),
+        ("letters", ["principal"]),
+        (None, ["principal"]),
+    ):
+        routed = router.route((event(category=category, tenant="t"),), 1)
+        assert [line[row.AXIS] for _, line in routed] == axes
+        assert {line[row.CATEGORY] for _, line in routed} == {category}
+
+
+def test_evidence_names_the_category_of_what_was_read() -> None:
+    ((_, line),) = EventRouter(RuleSet(()), KEYS, PARTITIONS, compile_pattern).route(
+        (event(category="documents", patients=(("a", "x"), ("b", None)), tenant="t", route="/d/{id}"),), 3
+    )
+    a, b = PSEUDONYMS.patient("a"), PSEUDONYMS.patient("b")
+    read = [(a, "x", "documents"), (b, "t", "documents")]
+    assert row_evidence(line) == ("principal", "r/p", 3, "/d/{id}", read)
 
 
 def test_who_was_not_authenticated_or_not_served_makes_no_patient_row() -> None:

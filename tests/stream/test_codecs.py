@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.core.events import RowsRecord, RulesRecord, SourceId
+from monitor.core.events import HANDLE, RowsRecord, RulesRecord, SourceId
 from monitor.errors import InvariantError
 from monitor.wire import routed
 
@@ -49,10 +49,19 @@ def test_a_routed_record_of_somebody_else_stops_with_its_place(value: bytes | No
         routed.decode(value, "routed-3 offset 7")
 
 
-def test_rows_of_the_version_before_get_the_default_class_of_their_kind():
+@pytest.mark.parametrize(("version", "after"), [(2, ()), (3, ({"a": ["b"]},))])
+def test_rows_of_the_version_before_have_no_category(version: int, after: tuple[Any, ...]):
+    """What came after the new column, the sealed handle, stays what it was."""
     source = SourceId("cluster", "id", "topic", 3)
-    event = [4, 0, "principal", "r/p", 5, None, "r", "p", "session", *[None] * 10]
+    event = [4, 0, "principal", "r/p", 5, None, "r", "p", "session", *[None] * 10, "account"]
     status = [5, 1, "principal", "r/p", 5, 1, "active", None]
-    old = msgspec.msgpack.encode((1, 0, ["cluster", "id", "topic", 3], 4, 5, False, [event, status]))
+    rows = [event, [*event, "sealed"], status]
+    old = msgspec.msgpack.encode((version, 0, ["cluster", "id", "topic", 3], 4, 5, False, rows, *after))
     read = routed.decode(old, "here")
-    assert read == RowsRecord(source, 4, 5, False, [[*event, "account"], status])
+    assert read == RowsRecord(source, 4, 5, False, [[*event, None], [*event, None, "sealed"], status], *after)
+    assert read.rows[1][HANDLE] == "sealed"
+
+
+def test_a_version_that_is_not_known_is_refused_whatever_it_holds():
+    with pytest.raises(InvariantError, match="this monitor reads 2 to 5"):
+        routed.decode(msgspec.msgpack.encode((6, 0, [], 4, 5, False, [])), "here")

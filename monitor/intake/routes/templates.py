@@ -31,6 +31,7 @@ MAX_SEGMENTS: Final = 32
 _MAX_TEMPLATES: Final = 5_000
 #: How specific a segment is.
 _LITERAL, _PLACEHOLDER, _REST = 2, 1, 0
+_CATEGORY: Final = r"^[a-z][a-z0-9_]{0,63}$"
 _TITLE: Final = "the routes have faults"
 _placeholder = re.compile(r"\{([a-z][a-z0-9_]*)(\*?)\}\Z")
 _in_value = re.compile(r"([^{}]*)\{([a-z][a-z0-9_]*)\}([^{}]*)\Z")
@@ -44,7 +45,7 @@ class _Part(BaseModel):
 class _Route(_Part):
     template: str = Field(min_length=1, max_length=2000)
     name: str | None = Field(None, min_length=1, max_length=500)
-    category: str | None = Field(None, pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    category: str | None = Field(None, pattern=_CATEGORY)
     each: dict[str, Annotated[list[str], Field(min_length=1)]] = {}
 
 
@@ -53,6 +54,7 @@ class _File(_Part):
     include: list[str] = []
     ignore_case: bool = False
     separator: str | None = Field(None, min_length=1, max_length=1)
+    category: str | None = Field(None, pattern=_CATEGORY)  # of routes that name none
     routes: list[_Route] = []
 
 
@@ -170,7 +172,7 @@ def _template(file: _File, route: _Route, values: dict[str, str], prefix: str, w
         segments = [None if text is None else text.lower() for text in segments]
     return Template(
         filled(route.name) if route.name else path,
-        route.category,
+        route.category or file.category,
         tuple(segments),
         rest,
         tuple(captures),
