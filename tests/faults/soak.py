@@ -30,7 +30,9 @@ WORKERS: Final = 3
 RATE: Final = 60.0
 #: A worker's memory settles in its first minutes.
 _WARM_SHARE: Final = 0.2
+#: Bytes an hour that a worker which is never killed may grow by, and the minutes from which on a slope tells.
 MOST_GROWTH: Final = 48 << 20
+_TELLING_MINUTES: Final = 30.0
 
 
 def main() -> int:
@@ -53,7 +55,11 @@ def main() -> int:
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.write_text(json.dumps(asdict(result)), encoding="utf-8")
     print(report(result))
-    if result.violations:
+    slope = growth(result)
+    grew = slope is not None and slope > MOST_GROWTH and asked.minutes >= _TELLING_MINUTES
+    if grew:
+        print(f"it grew by more than {MOST_GROWTH >> 20} MiB an hour", file=sys.stderr)
+    if result.violations or grew:
         print(f"logs and records: {folder}", file=sys.stderr)
         return 1
     shutil.rmtree(folder)
