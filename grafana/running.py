@@ -84,6 +84,18 @@ def engine() -> Json:
                 unit="Bps",
             ),
             graph(
+                "State held",
+                ("sum(access_monitor_state_held_bytes)", "bytes, packed"),
+                what="Windows, histories and subjects at rest, of all workers.",
+                unit="bytes",
+            ),
+            graph(
+                "Windows in use",
+                ("sum(access_monitor_windows)", "windows"),
+                ("sum(access_monitor_subjects)", "subjects, with those at rest"),
+                what="At the last round over all subjects.",
+            ),
+            graph(
                 "Recovery",
                 ("sum by (partition) (access_monitor_recovery_records)", "left in {{partition}}"),
                 what="State records that are still to be read.",

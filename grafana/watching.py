@@ -234,6 +234,16 @@ def detection() -> Json:
                 width=14,
             ),
             graph(
+                "Nearest to its threshold",
+                (
+                    f"max by (rule) (access_monitor_rule_closest_ratio{chosen}) * on (rule) group_left (title) max by (rule, title) ({RULES})",
+                    "{{title}}",
+                ),
+                what="Highest value seen in the last minutes, as a share of the threshold: from 1 on a rule finds.",
+                unit="percentunit",
+                limit=1,
+            ),
+            graph(
                 "Event to decision",
                 (quantile(0.5, "decision_seconds"), "half"),
                 (quantile(0.99, "decision_seconds"), "99 %"),

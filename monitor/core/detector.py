@@ -25,6 +25,7 @@ from monitor.core.events import (
 from monitor.core.evidence import Evidence, is_evidence, row_evidence
 from monitor.core.findings import Place, finding, observation
 from monitor.core.incident import REFUSALS, Incident
+from monitor.core.nearness import Nearness
 from monitor.core.outcomes import Failure, Outcomes
 from monitor.core.plan import Plan
 from monitor.core.quiet import Listening
@@ -87,6 +88,7 @@ class Detector:
         self._rules_stamp = -1
         self._offset = -1
         self._outcomes = Outcomes()
+        self._nearness = Nearness()
 
     def __repr__(self) -> str:
         return f"Detector({self._partition}, {len(self.subjects)} subjects)"
@@ -141,6 +143,10 @@ class Detector:
             plain, allowed_lateness_ms=self._allowed_lateness_ms, compile_pattern=self._compile_pattern
         )
 
+    def take_nearest(self) -> dict[str, float]:
+        """Return how near rules came, as snapshots found it since the last call (see `Nearness`)."""
+        return self._nearness.take(self._plan)
+
     # Subjects
 
     @property
@@ -152,6 +158,7 @@ class Detector:
         """Return a subject in a plain form."""
         subject = self.subjects.awake(key, self.subjects.held[key])
         self._settle(subject)
+        self._nearness.look(subject, self._plan)
         return subject.snapshot()
 
     def restore_subject(self, key: SubjectKey, stamp: int, plain: Sequence[Any] | None) -> None:

@@ -68,6 +68,11 @@ class PatientHistory:
         """The latest time of an event that was remembered."""
         return self._window.last
 
+    @property
+    def packed_bytes(self) -> int:
+        """What the patients and their times take, in bytes."""
+        return self._window.packed_bytes
+
     def count_after(self, after_ms: int) -> tuple[int, bool, int]:
         """Return (patients, whether there were more, tenants) read after a time (exclusive)."""
         window = self._window

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from monitor.core.census import Census
 from monitor.core.resting import RestingSubject
 from monitor.core.subject import Subject
 from monitor.core.windows import NEVER
@@ -28,6 +29,8 @@ class Subjects:
         self._dirty: list[Subject] = []
         self._moved: list[SubjectKey] = []
         self._round: Iterator[SubjectKey] = iter(())
+        #: How much they hold, as the rounds find it.
+        self.census = Census()
         #: Restored subjects that always count: their credential's status was changed.
         self._lasting: list[SubjectKey] = []
 
@@ -151,9 +154,11 @@ class Subjects:
             key = next(self._round, None)
             if key is None:
                 self._round = iter(list(self.held))
+                self.census.end_round()
                 return
             subject = self.held.get(key)
             if subject is not None:
+                self.census.add(subject)
                 yield key, subject
 
     def free(self, key: SubjectKey) -> None:

@@ -20,6 +20,7 @@ class SumWindow(TimeWindow):
     """Adds up amounts: it keeps the most recent ones that reach the capacity together."""
 
     __slots__ = ("_before", "_ids", "_totals")
+    ENTRY_BYTES = 16
 
     def __init__(self, capacity: int) -> None:
         super().__init__(capacity)

@@ -16,6 +16,7 @@ class ValueCountWindow(TimeWindow):
     """Counts different values: it keeps the most recent ones, each with its latest time."""
 
     __slots__ = ("_latest", "_values")
+    ENTRY_BYTES = 16
 
     def __init__(self, capacity: int) -> None:
         super().__init__(capacity)

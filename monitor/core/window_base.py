@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_right
-from typing import Final
+from typing import ClassVar, Final
 
 #: Earlier than any time.
 NEVER: Final = -(1 << 62)
@@ -24,6 +24,8 @@ class TimeWindow:
     """Sorted packed times, of which those before `_start` are dropped."""
 
     __slots__ = ("_start", "_times", "capacity", "last", "lost")
+    #: What an entry takes, in bytes.
+    ENTRY_BYTES: ClassVar = 8
 
     def __init__(self, capacity: int) -> None:
         #: How much is kept, the latest of it: entries, or what their amounts add up to.
@@ -40,6 +42,11 @@ class TimeWindow:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} of {self.capacity})"
+
+    @property
+    def packed_bytes(self) -> int:
+        """What the entries take, in bytes, without ids of events and what finds values."""
+        return len(self) * self.ENTRY_BYTES
 
     def reached(self, threshold: int, timespan_ms: int) -> bool:
         """Return whether at least `threshold` lies in ``(L - timespan_ms, L]``.

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from monitor import __version__
 from monitor.observe.catalogue import PREFIX, Description, samples
-from monitor.observe.feed_metrics import FeedMetrics
+from monitor.observe.detect_metrics import DetectMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
 
     from prometheus_client import CollectorRegistry
 
@@ -27,7 +27,7 @@ _AUTHZ_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.
 _PATIENTS: Final = (1, 10, 25, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
-class Metrics(FeedMetrics):
+class Metrics(DetectMetrics):
     """All metrics of a process, in a registry of its own; `roles` are those that it has (all by default)."""
 
     def __init__(
@@ -168,58 +168,6 @@ class Metrics(FeedMetrics):
             "allow_list_expiry_timestamp_seconds",
             "From which event time on an allow-list leaves out nobody, in seconds since the epoch.",
             "allow_list",
-        )
-
-    def _declare_detect(self) -> None:
-        self._of("detect")
-        self.apply_seconds = self._many(
-            "apply_seconds",
-            "Time from the arrival of an event in its source topic until it was applied, in seconds, over"
-            " the events of a record as for its oldest one.",
-        )
-        self.rows_total = self._counter(
-            "rows_total",
-            "Routed rows: applied, duplicates (seen before), late (counted apart), lost_late (later"
-            " than that), too_late (no effect), clamped (time ahead of Kafka's), replay_skipped,"
-            " internal (judging failed).",
-            "outcome",
-        )
-        for outcome in ("internal", "too_late", "clamped"):
-            self.rows_total.labels(outcome)
-        self.coverage_gaps_total = self._counter(
-            "coverage_gaps_total",
-            "Routed records ignored because one before them never arrived; their sender repeats them.",
-        )
-        self.findings_total = self._counter(
-            "findings_total",
-            "Limits found exceeded, by rule; `axis` is what the rule counts by (principal, patient…).",
-            "rule",
-            "mode",
-            "action",
-            "axis",
-        )
-        self.finding_event_seconds = self._histogram(
-            "finding_event_seconds",
-            "Time of the event that exceeded a limit to its finding, in seconds: what an attack gains.",
-        )
-        self.finding_arrival_seconds = self._histogram(
-            "finding_arrival_seconds",
-            "Arrival of that event in its source topic to its finding, in seconds: our share of it.",
-        )
-        self.subjects = self._gauge("subjects", "Credentials, patients and others held in memory.")
-        self.flush_seconds = self._histogram(
-            "flush_seconds", "Time to make a partition's state durable, in seconds."
-        )
-        self.unsaved_seconds = self._gauge(
-            "unsaved_seconds",
-            "Age of the oldest change to the state that is not durable yet, in seconds; 0 with none.",
-        )
-        self.state_bytes_total = self._counter("state_bytes_total", "Bytes written to the state topic.")
-        self.recovery_seconds = self._gauge(
-            "recovery_seconds", "Time that the last recovery of a partition took, in seconds."
-        )
-        self.recovery_records = self._gauge(
-            "recovery_records", "State records that a recovery still has to read, by partition.", "partition"
         )
 
     def _declare_enforce(self) -> None:
@@ -367,22 +315,9 @@ class Metrics(FeedMetrics):
             self.rule_info.labels(rule.id, rule.title, rule.level, rule.mode, rule.action, rule.axis).set(1)
             self.rule_threshold.labels(rule.id).set(rule.threshold)
 
-    def expect_findings(self, rules: Iterable[Rule]) -> None:
-        """Export the findings of these rules from 0 on: a counter that begins with 1 has no increase."""
-        for rule in rules:
-            self.findings_total.labels(rule.id, rule.mode, rule.action, rule.axis)
-
     def list_incidents(self, incidents: Iterable[tuple[str, str, str]]) -> None:
         """Export the open incidents (name, rule, state), the newest ones where there are too many."""
         self.incident_info.clear()
         newest = sorted(incidents, key=lambda incident: (len(incident[0]), incident[0]), reverse=True)
         for incident in newest[:MOST_INCIDENTS]:
             self.incident_info.labels(*incident).set(1)
-
-    def count_detect(self, counters: Mapping[str, int]) -> None:
-        """Add what a detector counted since it was last asked."""
-        for outcome, count in counters.items():
-            if outcome == "gaps":
-                self.coverage_gaps_total.inc(count)
-            elif count:
-                self.rows_total.labels(outcome).inc(count)

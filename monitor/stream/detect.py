@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
 
     from monitor.core.events import RowsRecord
+    from monitor.core.subjects import Subjects
     from monitor.observe.metrics import Metrics
     from monitor.settings import Settings
     from monitor.stream.chunks import Partition, RoleApp
@@ -298,8 +299,7 @@ class DetectPartition(OpenPartition):
         what = f"{self._topic}-{self.tp.partition}: state was not written"
         await transact(self._settings.kafka, producer, what, partial(self._send_all, producer, records))
         reached("detect.state-durable")
-        size = sum(len(key) + len(value or b"") for key, value in records)
-        self._metrics.state_bytes_total.inc(size)
+        self._metrics.state_bytes_total.inc(sum(len(key) + len(value or b"") for key, value in records))
 
     async def _send_all(self, producer: AIOKafkaProducer, records: list[Record]) -> None:
         batch = producer.create_batch()
@@ -334,9 +334,9 @@ class DetectPartition(OpenPartition):
             await drop_producer(producer)
 
     @property
-    def subjects(self) -> int:
-        """How many subjects are held in memory."""
-        return self._detector.subject_count
+    def subjects(self) -> Subjects:
+        """What is held in memory."""
+        return self._detector.subjects
 
     @property
     def unsaved_seconds(self) -> float:
@@ -391,7 +391,7 @@ class DetectRole(SendingRole):
     def export(self) -> None:
         """Set the gauges that are read rather than kept."""
         parts = [part for part in self.partitions if isinstance(part, DetectPartition)]
-        self._metrics.subjects.set(sum(part.subjects for part in parts))
+        self._metrics.tell_held(part.subjects for part in parts)
         self._metrics.unsaved_seconds.set(max((part.unsaved_seconds for part in parts), default=0.0))
 
 

@@ -166,6 +166,7 @@ class SavedState:
                 await asyncio.sleep(0)
                 began = time.perf_counter()
         self._packed = packed
+        self._metrics.saw_nearest(detector.take_nearest())
         if detector.rules_version != self._rules_version:
             self._rules_version = detector.rules_version
             records.append((state.RULES_KEY, state.encode_single(stamp, detector.snapshot_rules())))

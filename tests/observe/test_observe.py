@@ -152,3 +152,23 @@ def test_a_log_line_moves_no_terminal_and_forges_no_second_line(log_format: str)
     assert not any(line.startswith("FORGED") for line in said.splitlines())
     assert "ValueError: why" in said
     assert "s3cret-patient" not in said.replace("patient = 's3cret-patient'", "")
+
+
+def test_the_nearest_value_of_a_rule_is_told_for_one_to_two_minutes():
+    metrics = Metrics()
+
+    def told(now: float) -> dict[str, float]:
+        metrics.tell_nearest(now)
+        return {
+            labels["rule"]: value
+            for name, labels, value in samples(metrics)
+            if name == f"{PREFIX}rule_closest_ratio"
+        }
+
+    metrics.saw_nearest({"a": 0.5, "b": 0.1}, 60.0)
+    metrics.saw_nearest({"a": 0.2}, 61.0)
+    assert told(61.0) == {"a": 0.5, "b": 0.1}
+    metrics.saw_nearest({"a": 0.3}, 130.0)
+    assert told(130.0) == {"a": 0.5, "b": 0.1}
+    assert told(185.0) == {"a": 0.3}
+    assert told(900.0) == {}
