@@ -85,7 +85,7 @@ class DeliveryDesk:
             task.add_done_callback(self._alone.discard)
 
     def resume(self) -> None:
-        """Go on after a takeover: deliver what no gateway, or not every one, has taken."""
+        """Go on: deliver what no gateway, or not every one, has taken."""
         for subject in self._book.subjects():
             record = self._book.newest(subject)
             if record is None:
@@ -96,6 +96,18 @@ class DeliveryDesk:
                     line.put(subject)
             if not lines:
                 self.deliver(subject)
+
+    async def outlast(self) -> None:
+        """After a takeover, have our word be the last one: tell again what was told while it could be undone.
+
+        A call that the enforcer before had begun leaves its process within the call's timeout, or never
+        (`in_time`); it may arrive after ours, and undo it. Once none can arrive any more, whatever was on its
+        way at the takeover, taken shortly before or told since, is told again. The enforcer before may have
+        been about to do that, too: hence twice the time.
+        """
+        async with asyncio.TaskGroup() as group:
+            for line in self._lines:
+                group.create_task(self._outlast(line))
 
     async def reconcile(self) -> None:
         """Ask the gateways that can be asked, tell those again that lost what they were told.
@@ -120,6 +132,19 @@ class DeliveryDesk:
 
     def _serving(self, record: CredentialRecord) -> Iterator[Line]:
         return (line for line in self._lines if line.endpoint.serves(record.realm, record.kind))
+
+    async def _outlast(self, line: Line) -> None:
+        since_ms = int((time.time() - 2 * line.doubtful_seconds) * 1000)
+        records = (self._book.newest(subject) for subject in self._book.subjects())
+        line.doubt(
+            record.subject
+            for record in records
+            if record is not None
+            and line.endpoint.serves(record.realm, record.kind)
+            and (record.accepted_ms is None or record.accepted_ms >= since_ms)
+        )
+        await asyncio.sleep(line.doubtful_seconds)
+        line.end_doubt()
 
     async def _reconcile(self, line: Line) -> None:
         for subject in line.dead:

@@ -143,6 +143,7 @@ class Enforcer:
                 self._read_control,
                 self._beat,
                 self._tick,
+                self._outlast,
                 self._reconcile,
                 self._drill,
                 self._forget,
@@ -315,6 +316,11 @@ class Enforcer:
             self._book.directory = self._directory.read_if_changed(self._book.directory)
             await self._writer.change(Step)
             self._refresh()
+
+    async def _outlast(self) -> None:
+        # Where nobody was active before, nobody's calls are on their way.
+        if self._desk is not None and self._ledger.mode_before is not None:
+            await self._desk.outlast()
 
     async def _reconcile(self) -> None:
         while self._desk is not None:

@@ -16,11 +16,12 @@ import structlog
 from monitor.errors import MonitorError
 from monitor.response.adapters.protocol import Accepted, Disabled, Outcome, Refused, Retry, desired_state
 from monitor.response.breaker import Breaker, pause_seconds
+from monitor.response.in_time import send_no_later_than
 from monitor.stream.fatal import guarded_task
 from monitor.stream.steps import reached
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from monitor.observe.metrics import Metrics
     from monitor.response.adapters import Endpoint
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Longest time from the note of an attempt to its call: far above what a loop takes, below a session's timeout.
-STOOD_STILL_SECONDS: Final = 1.0
+#: Longest time from asking for the note of an attempt to its call: far above what a commit takes.
+STOOD_STILL_SECONDS: Final = 3.0
+#: Longest time that a gateway may take for a call that was hung up on.
+_HUNG_UP_SECONDS: Final = 1.0
 _DISABLED: Final = "the receiver answered 410 and is not called any more; raise its revision to try again"
 
 
@@ -100,6 +103,8 @@ class Line:
         self._dead: dict[str, int] = {}
         self._disabled = book.is_disabled(endpoint)
         self._task: asyncio.Task[None] | None = None
+        #: What was told since the takeover, while a call of the enforcer before may still arrive; or None.
+        self._doubtful: set[str] | None = None
         metrics.adapter_disabled.labels(self.name).set(self._disabled)
         metrics.adapter_breaker_open.labels(self.name).set(0)
         metrics.dead_letters.labels(self.name).set(0)
@@ -110,11 +115,29 @@ class Line:
         """How many credentials wait or are in a call."""
         return len(self._pending)
 
+    @property
+    def doubtful_seconds(self) -> float:
+        """How long after a takeover a call of the enforcer before may still arrive at this gateway."""
+        return STOOD_STILL_SECONDS + self.endpoint.timeout_seconds + _HUNG_UP_SECONDS
+
+    def doubt(self, subjects: Iterable[str]) -> None:
+        """Begin to doubt: these, and whatever is told from now on, is told again at the end of it."""
+        self._doubtful = set(subjects)
+
+    def end_doubt(self) -> None:
+        """Tell again what a late call of the enforcer before may have undone."""
+        doubtful, self._doubtful = self._doubtful or set(), None
+        if not self._disabled:
+            for subject in doubtful:
+                self.put(subject, forced=True)
+
     def put(self, subject: str, *, forced: bool = False) -> None:
         """Begin to deliver the newest version of a credential, or let what runs go on with it.
 
         `forced` tells it again although the gateway has taken it, or it was given up.
         """
+        if self._doubtful is not None:
+            self._doubtful.add(subject)
         if self._task is None:
             self._task = guarded_task(self._run, self._on_fatal)
         if forced:
@@ -216,19 +239,23 @@ class Line:
                 self._count("unopened")
                 await self._give_up(subject, pending, str(error))
                 return
+            asked = time.monotonic()
             if not await self._book.attempting(subject, record.version, self.name):
                 self._fresh[subject] = None
                 return
-            noted = time.monotonic()
             pending.tries += 1
             if pending.began is None:
                 pending.began = asyncio.get_running_loop().time()
             reached("enforce.before-call")
-            if time.monotonic() - noted > STOOD_STILL_SECONDS:
+            if time.monotonic() - asked > STOOD_STILL_SECONDS:
                 # The process stood still: another enforcer may be active, and the note would not be taken.
                 self._fresh[subject] = None
                 return
-            outcome = await self._adapter.tell(wanted)
+            forced, pending.forced = pending.forced, False
+            with send_no_later_than(asked + STOOD_STILL_SECONDS + self.endpoint.timeout_seconds):
+                outcome = await self._adapter.tell(wanted)
+            if not isinstance(outcome, Accepted):
+                pending.forced = pending.forced or forced
             reached("enforce.after-call")
             await self._take(subject, pending, record, outcome)
         finally:
@@ -245,7 +272,6 @@ class Line:
             self._count("gone" if outcome.note else "accepted")
             self._breaker_closed()
             self._bury(subject, None)
-            pending.forced = False
             await self._book.accepted(
                 subject, record.version, self.name, awaited=self._awaited(record), note=outcome.note
             )

@@ -20,6 +20,7 @@ import aiohttp
 from yarl import URL
 
 from monitor.errors import ConfigurationError, Fault
+from monitor.response.in_time import check_in_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,6 +78,18 @@ class Answer:
 
 class _ForbiddenAddressError(OSError):
     """A connection to an address that the configuration does not allow."""
+
+
+class _TimedSocket(socket.socket):
+    """Sends nothing once the time of the call is over, also where the process stood still meanwhile."""
+
+    def send(self, *args: Any) -> int:
+        check_in_time()
+        return super().send(*args)
+
+    def sendmsg(self, *args: Any) -> int:
+        check_in_time()
+        return super().sendmsg(*args)
 
 
 class Outbound:
@@ -178,7 +191,7 @@ class Outbound:
                 )
         elif not self._encrypted:
             raise _ForbiddenAddressError("its address is a public one: that needs https")
-        made = socket.socket(family, kind, protocol)
+        made = _TimedSocket(family, kind, protocol)
         made.setblocking(False)
         return made
 

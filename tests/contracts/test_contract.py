@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import os
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pytest
 
 from monitor.core.events import CredentialStatus
 from monitor.response.adapters.protocol import Accepted, Retry, Seen
+from monitor.response.in_time import send_no_later_than
 from tests.contracts.servers import TOKEN
 from tests.response.stage import until
 
@@ -55,6 +57,18 @@ async def test_a_repeat_is_harmless(told: Told):
         for _ in range(3):
             assert isinstance(await told.adapter.tell(told.wanted(status, version)), Accepted)
         await until(partial(lets_in if status is ACTIVE else refuses, told))
+
+
+async def test_a_call_whose_time_is_over_does_not_leave(told: Told):
+    """An enforcer that stood still sends nothing of what it began before; a new connection or an old one."""
+    for version in (1, 3):
+        with send_no_later_than(time.monotonic() - 0.001):
+            assert isinstance(await told.adapter.tell(told.wanted(SUSPENDED, version)), Retry)
+        assert await lets_in(told)
+        assert isinstance(await told.adapter.tell(told.wanted(ACTIVE, version + 1)), Accepted)
+    with send_no_later_than(time.monotonic() + 60):
+        assert await told.adapter.tell(told.wanted(SUSPENDED, 5)) == Accepted()
+    await until(lambda: refuses(told))
 
 
 async def test_a_suspension_becomes_a_revocation(told: Told):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.core.events import CredentialStatus
-from monitor.response import lifecycle
+from monitor.response import lifecycle, line
 from monitor.response.adapters import Endpoint
 from monitor.response.adapters.protocol import Accepted, Disabled, Refused, Retry
 from monitor.response.breaker import Breaker, pause_seconds
@@ -199,6 +199,51 @@ async def test_a_gateway_that_still_refuses_whom_it_was_to_let_in_is_told_again(
         await desk.desk.reconcile()
         await until(lambda: not adapter.refused)
         assert desk.book.records[SUBJECT].status is CredentialStatus.ACTIVE
+
+
+async def test_a_late_call_of_the_enforcer_before_does_not_have_the_last_word(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Whom the takeover found refused lately, on the way, or reinstated since: all are as they should be."""
+    monkeypatch.setattr(line, "STOOD_STILL_SECONDS", 0.1)
+    monkeypatch.setattr(line, "_HUNG_UP_SECONDS", 0.1)
+    adapter, book = Scripted(), Book()
+    long_ago = book.found(1, "partner-1")
+    taken = {"accepted_ms": now_ms() - 60_000, "told": {"scripted": 1}, "state": "accepted"}
+    book.records[long_ago.subject] = msgspec.structs.replace(long_ago, **taken)
+    lately = book.found(2, "partner-2")
+    book.records[lately.subject] = msgspec.structs.replace(lately, **{**taken, "accepted_ms": now_ms()})
+    book.found(3, "partner-3", ttl_ms=1)
+    async with desk_of(Endpoint(adapter, timeout_seconds=0.3), book=book) as desk:
+        desk.desk.resume()
+        outlast = asyncio.create_task(desk.desk.outlast())
+        await until(lambda: "partner-3" in adapter.refused)
+        book.take(lifecycle.on_tick(book.cases, book.records["gate/partner-3"], now_ms() + 1000))
+        desk.desk.deliver("gate/partner-3")
+        await until(lambda: "partner-3" not in adapter.refused and not desk.desk.under_way)
+        # What the one before had begun arrives now.
+        adapter.refused |= {"partner-3"}
+        adapter.refused -= {"partner-2"}
+        assert not outlast.done()
+        await outlast
+        await until(lambda: not desk.desk.under_way)
+        assert adapter.refused == {"partner-2"}, "nobody asks about partner-1, whom it was told of long ago"
+        told = len(adapter.told)
+        desk.desk.deliver("gate/partner-3")
+        await until(lambda: not desk.desk.under_way)
+        assert len(adapter.told) == told, "that was all"
+
+
+async def test_what_is_to_be_told_again_during_a_call_is_told_again_after_it():
+    adapter = Scripted()
+    adapter.hangs["partner-1"] = asyncio.Event()
+    async with desk_of(Endpoint(adapter)) as desk:
+        desk.tell()
+        await until(lambda: adapter.told)
+        desk.desk._lines[0].put(SUBJECT, forced=True)
+        adapter.hangs["partner-1"].set()
+        await desk.reaches("accepted")
+    assert [wanted.version for wanted in adapter.told] == [1, 1]
 
 
 async def test_a_gateway_is_told_of_its_own_realms_and_kinds_alone():

@@ -37,7 +37,8 @@ class Endpoint:
     """An adapter of the configuration, and whose credentials it is told of.
 
     `fingerprint` changes with the address and with `revision`: a receiver that answered 410 is called
-    again when it does. `drill` is (realm, id, kind) of a test credential.
+    again when it does. `drill` is (realm, id, kind) of a test credential. A call, with all the requests
+    that it takes, leaves within `timeout_seconds`.
     """
 
     adapter: Adapter
@@ -46,6 +47,7 @@ class Endpoint:
     concurrency: int = 8
     fingerprint: str = ""
     drill: tuple[str, str, str] | None = None
+    timeout_seconds: float = 10.0
 
     @property
     def name(self) -> str:
@@ -81,6 +83,7 @@ def build_endpoints(adapters: Sequence[AdapterSettings]) -> list[Endpoint]:
                 settings.concurrency,
                 _fingerprint(settings),
                 _drill(adapter, settings),
+                settings.timeout.total_seconds(),
             )
         )
     if faults:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from monitor.response.adapters.protocol import Accepted, DesiredState, Outcome, Refused, Retry, Seen, Traits
+from monitor.response.in_time import check_in_time
 
 if TYPE_CHECKING:
     from monitor.settings.adapters import HaproxySettings
@@ -134,6 +135,7 @@ class HaproxyAdapter:
                 host, _, port = self._socket.rpartition(":")
                 reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
             try:
+                check_in_time()
                 writer.write(f"{command}\n".encode())
                 await writer.drain()
                 said = bytearray()
@@ -179,6 +181,7 @@ def _rewrite(path: Path, changes: dict[str, str | None]) -> None:
         made.chmod(about.st_mode & 0o7777)
         with suppress(PermissionError):
             os.chown(made, about.st_uid, about.st_gid)
+        check_in_time()
         made.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
