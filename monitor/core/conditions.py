@@ -53,6 +53,11 @@ _NUMBERS: Final[dict[str, Callable[[int, int], bool]]] = {
     "lt": operator.lt,
     "lte": operator.le,
 }
+#: Where the first value of a field stands that may have several: mostly there is one, and it exists.
+_FIRST_VALUE: Final = {
+    "patient": (PATIENTS, f"(c{PATIENTS}[0][0] if c{PATIENTS} else None)"),
+    "tenant": (TENANT, f"c{TENANT}"),
+}
 _CACHED_ADDRESSES: Final = 65_536
 _COLUMNS: Final = {**COLUMN, EVENT_TIME: TIME}
 #: With more comparisons than this, what a row meets is looked up by what was compared.
@@ -225,7 +230,10 @@ class _Writer:
         if match.field in MULTI_VALUED:
             field = self._constant(match.field)
             if match.operator == "exists":
-                return f"(bool(field_values({field}, row)) == {self._constant(match.value)})"
+                column, first = _FIRST_VALUE[match.field]
+                self.columns.add(column)
+                present = f"({first} is not None or bool(field_values({field}, row)))"
+                return f"({present} == {self._constant(match.value)})"
             return f"any_value({field}, row, {self._constant(self._test(match))})"
         column = _COLUMNS.get(match.field)
         if column is None:
