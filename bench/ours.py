@@ -15,7 +15,8 @@ from tests.integration.stack import Process, Stack
 
 #: Nothing before this share of the events is timed: imports, joining the groups, the first fetch.
 WARM: Final = 0.1
-POLL_SECONDS: Final = 0.1
+#: Each look costs the worker some milliseconds of what is measured.
+POLL_SECONDS: Final = 0.5
 DEADLINE_SECONDS: Final = 900.0
 W1_RULES: Final = """\
 title: A request

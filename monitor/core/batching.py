@@ -53,7 +53,10 @@ def waits(subject: Subject, row: Row, place: Place, plan: Plan) -> bool:
     mask = axis_plan.mask(row)
     if mask & axis_plan.touchy_mask:
         return False
-    waiting.append((time_ms, place, row, mask))
+    if waiting:
+        waiting.append((time_ms, place, row, mask))
+    else:
+        subject.waiting = [(time_ms, place, row, mask)]
     subject.credit -= added
     if records > 0:
         subject.sum_credit -= records
@@ -72,7 +75,7 @@ def settle(subject: Subject, plan: Plan) -> None:
     if subject.axis == AXIS_PRINCIPAL:
         read = [(time_ms, pairs) for time_ms, _, row, _ in subject.waiting if (pairs := patients_read(row))]
     # Everything that may raise is done.
-    subject.waiting = []
+    subject.waiting = ()
     if read:
         if subject.history is None:
             subject.history = PatientHistory()

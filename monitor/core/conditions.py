@@ -230,8 +230,8 @@ class _Writer:
         if match.field in MULTI_VALUED:
             field = self._constant(match.field)
             if match.operator == "exists":
-                column, first = _FIRST_VALUE[match.field]
-                self.columns.add(column)
+                place, first = _FIRST_VALUE[match.field]
+                self.columns.add(place)
                 present = f"({first} is not None or bool(field_values({field}, row)))"
                 return f"({present} == {self._constant(match.value)})"
             return f"any_value({field}, row, {self._constant(self._test(match))})"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from monitor.core.events import PATIENTS, STATUS, TENANT
 from monitor.core.findings import Excess
 from monitor.core.incident import PatientHistory
+from monitor.core.subject import NO_LATCHES
 from monitor.core.values import pseudonym_number
 from monitor.core.windows import LARGEST_AMOUNT
 
@@ -165,6 +166,8 @@ def _evaluate(
                 slack = missing
             if missing <= 0:
                 shut = latches.get(planned.latch)
+                if latches is NO_LATCHES:
+                    latches = series.latches = {}
                 latches[planned.latch] = last
                 if (
                     shut is None
@@ -174,7 +177,7 @@ def _evaluate(
                     first = window.nth_latest(planned.threshold)
                     excesses.append(Excess(planned, group, straggler, last, first, stale))
                     if stale:
-                        series.stale.add(planned.latch)
-                    else:
-                        series.stale.discard(planned.latch)
+                        series.stale |= {planned.latch}
+                    elif series.stale:
+                        series.stale -= {planned.latch}
     series.slack = slack

@@ -274,7 +274,7 @@ class Detector:
         except InvariantError:
             raise
         except Exception:  # noqa: BLE001 - one of them is malformed: one by one, the others count
-            waiting, subject.waiting = subject.waiting, []
+            waiting, subject.waiting = subject.waiting, ()
             subject.latest_ms, subject.credit = subject.latest_counted_ms(), 0
             for _, place, row, _ in waiting:
                 try:

@@ -22,6 +22,9 @@ _FORMAT: Final = 2
 _FORMAT_BEFORE: Final = 1
 #: Offset of a subject that was not recovered: every row is newer.
 _NOT_RECOVERED: Final = -1
+#: What most series and subjects have none of; never written to.
+NO_LATCHES: Final[dict[str, int]] = {}
+_NO_STALE: Final[frozenset[str]] = frozenset()
 
 
 class Series:
@@ -39,8 +42,8 @@ class Series:
         self.window = window
         #: Append time after which nothing in here can change a result.
         self.expires_ms = NEVER
-        self.latches: dict[str, int] = {}
-        self.stale: set[str] = set()
+        self.latches = NO_LATCHES
+        self.stale = _NO_STALE
         self.slack = slack
 
 
@@ -85,7 +88,7 @@ class Subject:
         #: Events that are not counted yet (see `batching`), in order of their time, each with the mask of
         #: what counts it; how much more may
         #: wait, and the latest time of all that came.
-        self.waiting: list[tuple[int, Place, Row, int]] = []
+        self.waiting: list[tuple[int, Place, Row, int]] | tuple[()] = ()
         self.credit = 0
         self.sum_credit = 0
         self.latest_ms = NEVER
@@ -151,8 +154,7 @@ class Subject:
     def reopen(self) -> None:
         """Open every latch."""
         for series in self.series.values():
-            series.latches.clear()
-            series.stale.clear()
+            series.latches, series.stale = NO_LATCHES, _NO_STALE
 
     def restart(self, floor_ms: int) -> None:
         """Let nothing up to a time (inclusive) count any more; a time before the last one changes nothing."""
@@ -223,9 +225,10 @@ class Subject:
         for window_key, group, timespan_ms, born, series_expires_ms, window, latches, *stale in all_series:
             series = Series(born, restore_window(window), 0)
             series.expires_ms = series_expires_ms
-            series.latches = dict(latches)
-            if stale:
-                series.stale = set(stale[0])
+            if latches:
+                series.latches = dict(latches)
+            if stale and stale[0]:
+                series.stale = frozenset(stale[0])
             subject.series[window_key, tuple(group), timespan_ms] = series
         if history is not None:
             subject.history = PatientHistory.restore(history)

@@ -116,7 +116,7 @@ class ValueCountWindow(TimeWindow):
 
     def snapshot(self) -> list[Any]:
         """Return a plain form that `restore_window` reads."""
-        times, owners = packed(self._times[self._start :]), packed(self._values[self._start :])
+        times, owners = packed(self._times, self._start), packed(self._values, self._start)
         return [FORMAT, VALUES, self.capacity, self.last, self.lost, times, owners]
 
     def _restore(self, times: bytes, owners: bytes) -> None:

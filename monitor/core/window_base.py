@@ -104,10 +104,11 @@ class TimeWindow:
         self._start = 0
 
 
-def packed(numbers: array[int]) -> bytes:
-    """Return the bytes of numbers, 8 each, little-endian."""
+def packed(numbers: array[int], start: int = 0) -> bytes:
+    """Return the bytes of numbers from the one at `start` on, 8 each, little-endian."""
+    if start or sys.byteorder == "big":
+        numbers = numbers[start:]
     if sys.byteorder == "big":
-        numbers = numbers[:]
         numbers.byteswap()
     return numbers.tobytes()
 

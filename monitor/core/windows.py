@@ -111,11 +111,8 @@ class EventCountWindow(TimeWindow):
 
     def snapshot(self) -> list[Any]:
         """Return a plain form that `restore_window` reads."""
-        ids = b"" if self._ids is None else packed(self._ids[self._start :])
-        return [FORMAT, EVENTS, self.capacity, self.last, self.lost, self._packed_times(), ids]
-
-    def _packed_times(self) -> bytes:
-        return packed(self._times[self._start :])
+        ids = b"" if self._ids is None else packed(self._ids, self._start)
+        return [FORMAT, EVENTS, self.capacity, self.last, self.lost, packed(self._times, self._start), ids]
 
     def _restore(self, times: bytes, ids: bytes) -> None:
         self._times = unpacked("q", times)

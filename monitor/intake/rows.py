@@ -7,7 +7,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from monitor.core.conditions import compile_conditions
-from monitor.core.events import AXIS_PATIENT, AXIS_PRINCIPAL, DEFAULT_CLASSES, RowKind
+from monitor.core.events import (
+    AXIS_PATIENT,
+    AXIS_PRINCIPAL,
+    DEFAULT_CLASSES,
+    PATIENTS,
+    TENANT,
+    TIME,
+    RowKind,
+)
 from monitor.core.rules import AllOf, AnyOf, Match, Negation
 from monitor.intake.pseudonym import PEOPLE, Phase, Pseudonyms, credential_pseudonyms
 
@@ -28,6 +36,7 @@ _EVENT: Final = int(RowKind.EVENT)
 _READ_ONLY_AXES: Final = frozenset({"object", "tenant"})
 _IPV6_PREFIX: Final = 64
 _CACHED_ADDRESSES: Final = 65_536
+_KNOWN: Final = 65_536
 
 
 class EventRouter:
@@ -59,6 +68,8 @@ class EventRouter:
         self._address = _addresses(None if compares_client_ip(rule_set) else pseudonyms.client_ip)
         self._classes = rule_set.classes
         self._principal_partition = keys.partitioner(AXIS_PRINCIPAL, partitions)
+        #: By realm, id and kind, of credentials that are nobody's: subject, partition, class.
+        self._known: dict[tuple[str, str, str | None], tuple[str, int, str | None]] = {}
         routes = [
             (axis, _wanted(rule_set, axis, compile_pattern), keys.partitioner(axis, partitions))
             for axis in rule_set.axes
@@ -95,28 +106,41 @@ class EventRouter:
         if network is not None:
             former[self._of_address(network)] = [other.client_ip(network) for other in self._by_other_keys]
 
-    def _route(  # noqa: C901 - the hot path, in one piece
+    def _route(  # noqa: C901, PLR0912 - the hot path, in one piece
         self, event: Event, offset: int, routed: list[tuple[int, Row]]
     ) -> None:
-        principal = event.principal
-        if principal is None and not self._others:
-            return
-        pseudonym = self._patient
-        credential_class = self._class(event)
-        handle = None
-        if principal is not None and event.principal_kind in PEOPLE:
+        principal, kind = event.principal, event.principal_kind
+        subject, partition, credential_class, handle = "", 0, None, None
+        if principal is None:
+            if not self._others:
+                return
+        elif kind in PEOPLE:
+            credential_class = self._class(event)
             principal, handle = self._person(event.realm, principal)
-        raw_object, raw_address = event.object, event.client_ip
-        pairs = tuple([(pseudonym(patient), tenant) for patient, tenant in event.patients])
-        before: tuple[Any, ...] = (
+            subject = f"{event.realm}/{principal}"  # credential_subject, without the call
+            partition = self._principal_partition(subject)
+        else:
+            known = self._known.get((event.realm, principal, kind))
+            subject, partition, credential_class = known or self._know(event, principal)
+        pseudonym = self._patient
+        raw_patients, raw_object, raw_address = event.patients, event.object, event.client_ip
+        if len(raw_patients) == 1:
+            ((patient, tenant),) = raw_patients
+            pairs: tuple[tuple[str, str | None], ...] = ((pseudonym(patient), tenant),)
+        else:
+            pairs = tuple([(pseudonym(patient), tenant) for patient, tenant in raw_patients])
+        row: tuple[Any, ...] = (
+            offset,
+            _EVENT,
+            AXIS_PRINCIPAL,
+            subject,
             event.time_ms,
             event.event_id,
             event.realm,
             principal,
-            event.principal_kind,
+            kind,
             None if raw_object is None else self._object(raw_object),
-        )
-        after: tuple[Any, ...] = (
+            pairs,
             event.tenant,
             None if raw_address is None else self._address(raw_address),
             event.method,
@@ -130,23 +154,29 @@ class EventRouter:
         )
         read = 200 <= event.status < 300  # noqa: PLR2004 - the range of HTTP's successes
         if principal is not None:
-            subject = f"{event.realm}/{principal}"  # credential_subject, without the call
-            row = (offset, _EVENT, AXIS_PRINCIPAL, subject, *before, pairs, *after)
-            if handle is not None:
-                row = (*row, handle)
-            routed.append((self._principal_partition(subject), row))
+            routed.append((partition, row if handle is None else (*row, handle)))
             if read and pairs and self._patient_route is not None:
                 wanted, partition_of = self._patient_route
-                for patient, own in _by_patient(event.patients, pairs):
-                    row = (offset, _EVENT, AXIS_PATIENT, own[0][0], *before, own, *after)
-                    if wanted(row):
-                        routed.append((partition_of(patient), row))
+                before, after = row[TIME:PATIENTS], row[TENANT:]
+                for patient, own in _by_patient(raw_patients, pairs):
+                    own_row = (offset, _EVENT, AXIS_PATIENT, own[0][0], *before, own, *after)
+                    if wanted(own_row):
+                        routed.append((partition_of(patient), own_row))
         for axis, wanted, partition_of in self._others:
             if read or axis not in _READ_ONLY_AXES:
-                for raw, subject, own in self._subjects(axis, event, pairs):
-                    row = (offset, _EVENT, axis, subject, *before, own, *after)
-                    if wanted(row):
-                        routed.append((partition_of(raw), row))
+                for raw, name, own in self._subjects(axis, event, pairs):
+                    own_row = (offset, _EVENT, axis, name, *row[TIME:PATIENTS], own, *row[TENANT:])
+                    if wanted(own_row):
+                        routed.append((partition_of(raw), own_row))
+
+    def _know(self, event: Event, principal: str) -> tuple[str, int, str | None]:
+        """Return and remember subject, partition and class of a credential that is no person's."""
+        subject = f"{event.realm}/{principal}"
+        found = subject, self._principal_partition(subject), self._class(event)
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        self._known[event.realm, principal, event.principal_kind] = found
+        return found
 
     def _person(self, realm: str, raw: str) -> tuple[str, str | None]:
         """Return the pseudonym of a person's credential, and its sealed handle."""

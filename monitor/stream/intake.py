@@ -204,7 +204,7 @@ class SourcePartition(IntakePartition):
             raise InvariantError(msg)
         decode, route, former, left_out = self._decode, router.route, self.former, self.left_out
         rejected = unauthenticated = newest_ms = 0
-        sample: tuple[ConsumerRecord, Event] | None = None
+        sample: tuple[ConsumerRecord, Sequence[Event]] | None = None
         for record in records:
             try:
                 if left_out and record.offset in left_out:
@@ -222,10 +222,10 @@ class SourcePartition(IntakePartition):
                 continue
             if isinstance(events, PartlyRead):
                 self._reject_of_batch(record, events, delivery)
-            if routes:
-                newest_ms = max(newest_ms, routes[0][1][TIME])
-            else:
+            if not routes:
                 unauthenticated += 1
+            elif routes[0][1][TIME] > newest_ms:
+                newest_ms = routes[0][1][TIME]
             for partition, row in routes:
                 rows = targets.get(partition)
                 if rows is None:
@@ -235,12 +235,13 @@ class SourcePartition(IntakePartition):
             for event in events:
                 if event.number is not None:
                     self._feed.numbered(event.gateway, event.number)
-            sample = (record, events[-1]) if events else sample
+            if events:
+                sample = record, events
         if self._name != REPLAY:
             self.outlet.saw(self._name, newest_ms)
             self._week.took([record.timestamp for record in records])
             if sample is not None:
-                self._feed.sample(*sample, int(time.time() * 1000))
+                self._feed.sample(sample[0], sample[1][-1], int(time.time() * 1000))
         count = self.outlet.metrics.events_total.labels
         count(self._name, "routed").inc(len(records) - rejected - unauthenticated)
         count(self._name, "rejected").inc(rejected)
