@@ -11,13 +11,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
 
 from tests.operator.service import run as run_command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LIMIT = 50
 DEADLINE_SECONDS = 120
@@ -39,6 +43,25 @@ def run(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str]
     )
     assert done.returncode == 0, done.stderr
     return done, json.loads(done.stdout)
+
+
+@contextmanager
+def under_attack(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a demo, and return when its attack has begun; with ``--json`` stdout has the report alone."""
+    apart = "--json" in arguments
+    with subprocess.Popen(
+        command(*arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if apart else subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "TMPDIR": str(folder)},
+    ) as demo:
+        said = demo.stderr if apart else demo.stdout
+        assert said is not None
+        for line in said:
+            if "enumerates appointments" in line:
+                break
+        yield demo
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -97,17 +120,8 @@ def test_without_the_monitor_everything_goes(tmp_path: Path):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_takes_everything_down(tmp_path: Path, number: signal.Signals, code: int):
-    with subprocess.Popen(
-        command("--rate", "1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-    ) as demo:
+    with under_attack(tmp_path, "--rate", "1") as demo:
         assert demo.stdout is not None
-        for line in demo.stdout:
-            if "enumerates appointments" in line:
-                break
         assert len(processes_of(tmp_path)) == 4
         demo.send_signal(number)
         assert demo.wait(timeout=30) == code
@@ -116,17 +130,8 @@ def test_a_signal_takes_everything_down(tmp_path: Path, number: signal.Signals, 
 
 
 def test_a_part_that_dies_ends_the_demo_with_its_last_words(tmp_path: Path):
-    with subprocess.Popen(
-        command("--rate", "1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-    ) as demo:
+    with under_attack(tmp_path, "--rate", "1") as demo:
         assert demo.stdout is not None
-        for line in demo.stdout:
-            if "enumerates appointments" in line:
-                break
         os.kill(pid_of(tmp_path, "envoy.json"), signal.SIGKILL)
         said = demo.stdout.read()
         assert demo.wait(timeout=30) == 70
@@ -138,18 +143,9 @@ def test_a_part_that_dies_ends_the_demo_with_its_last_words(tmp_path: Path):
 
 @pytest.mark.parametrize("part", ["worker", "authz", "ship"])
 def test_killing_a_part_of_ours_in_mid_attack_leaves_a_result_that_is_right(tmp_path: Path, part: str):
-    with subprocess.Popen(
-        command("--json", "--rate", "10"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-    ) as demo:
+    with under_attack(tmp_path, "--json", "--rate", "10") as demo:
         assert demo.stdout is not None
         assert demo.stderr is not None
-        for line in demo.stderr:
-            if "enumerates appointments" in line:
-                break
         os.kill(pid_of(tmp_path, f" {part} "), signal.SIGKILL)
         said = demo.stderr.read()
         report = json.loads(demo.stdout.read())

@@ -5,12 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.mutants.mutant import Mutant
-
-ALLOW: Final = "tests/rulebook/test_allow_lists.py::test_"
-BOUNDS: Final = "tests/core/test_bounds.py::test_"
-DETECTOR: Final = "tests/core/test_detector.py::test_"
-EXACT: Final = "tests/core/test_detector_exact.py::test_"
-WAITING: Final = "tests/core/test_waiting.py::test_"
+from tests.mutants.noticing import ALLOW, BOUNDS, DETECTOR, EXACT, WAITING
 
 MUTANTS: Final = (
     Mutant(

@@ -5,15 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.mutants.mutant import Mutant
-
-ALLOW: Final = "tests/rulebook/test_allow_lists.py::test_"
-BOUNDS: Final = "tests/core/test_bounds.py::test_"
-COVERAGE: Final = "tests/core/test_coverage.py::test_"
-DETECTOR: Final = "tests/core/test_detector.py::test_"
-EXACT: Final = "tests/core/test_detector_exact.py::test_"
-FLUSH: Final = "tests/core/test_flush_model.py::test_"
-ROWS: Final = "tests/intake/test_rows.py::test_"
-TOLD: Final = "tests/core/test_told.py::test_"
+from tests.mutants.noticing import ALLOW, BOUNDS, COVERAGE, DETECTOR, EXACT, FLUSH, ROWS, TOLD
 
 MUTANTS: Final = (
     Mutant(

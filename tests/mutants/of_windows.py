@@ -5,13 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.mutants.mutant import Mutant
-
-BOUNDS: Final = "tests/core/test_bounds.py::test_"
-DETECTOR: Final = "tests/core/test_detector.py::test_"
-EXACT: Final = "tests/core/test_detector_exact.py::test_"
-NETWORKS: Final = "tests/core/test_networks.py::test_"
-READERS: Final = "tests/core/test_readers.py::test_"
-WINDOWS: Final = "tests/core/test_windows.py::test_"
+from tests.mutants.noticing import BOUNDS, DETECTOR, EXACT, NETWORKS, READERS, WINDOWS
 
 MUTANTS: Final = (
     Mutant(
