@@ -14,15 +14,13 @@ import msgspec
 import structlog
 
 from monitor.errors import ConfigurationError, Fault
-from monitor.wire.safety import Glass
+from monitor.wire.safety import LONGEST_ALLOW_ALL_MS, Glass
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 log = structlog.get_logger(__name__)
 
-#: Longest time that a file may let everybody through: it is for an emergency, not a state.
-LONGEST_MS: Final = 24 * 3_600_000
 _MOST_BYTES: Final = 16_384
 _OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
@@ -63,8 +61,8 @@ class LocalGlass:
         if about.st_size > _MOST_BYTES:
             raise ValueError("it is too long")
         glass = msgspec.json.decode(self._path.read_bytes(), type=Glass)
-        if glass.until_ms > int(about.st_mtime * 1000) + LONGEST_MS:
-            raise ValueError("it ends more than 24 hours after it was written")
+        if glass.until_ms > int(about.st_mtime * 1000) + LONGEST_ALLOW_ALL_MS:
+            raise ValueError("it ends more than 4 hours after it was written")
         log.critical("everybody is let through, by a local file", by=glass.by, reason=glass.reason)
         return glass
 
@@ -75,8 +73,8 @@ def break_locally(path: Path | None, span_ms: int, by: str, reason: str) -> Glas
     if path is None:
         fault = Fault("authz.allow_all_file", "is not set", "name a file, and start `monitor authz` again")
         raise ConfigurationError(title, [fault])
-    if span_ms > LONGEST_MS:
-        raise ConfigurationError(title, [Fault("--for", "is longer than 24 hours")])
+    if span_ms > LONGEST_ALLOW_ALL_MS:
+        raise ConfigurationError(title, [Fault("--for", "is longer than 4 hours")])
     now_ms = int(time.time() * 1000)
     glass = Glass(since_ms=now_ms, until_ms=now_ms + span_ms, by=by, reason=reason)
     made = path.with_name(f".{path.name}.new")

@@ -69,9 +69,9 @@ def allow_all(span: int, reason: str, *, local: bool, yes: bool, **options: Any)
     """Break-glass: let everybody through for a time, at every decision service of this installation.
 
     It goes through the ledger, so it needs Kafka and an enforcer. With --local it is the file
-    authz.allow_all_file instead, for at most 24 hours, which a `monitor authz` here sees within a
-    second; no signature is asked for, and only its log has it. Exit codes are those of `monitor
-    credentials`.
+    authz.allow_all_file instead, which a `monitor authz` here sees within a second; no signature
+    is asked for, and only its log has it. Either way it lasts 4 hours at most. Exit codes are those
+    of `monitor credentials`.
     """
     from monitor.wire.acts import AllowAll
 

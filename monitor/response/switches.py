@@ -11,16 +11,15 @@ from monitor.response.incidents import dismiss
 from monitor.response.lifecycle import request
 from monitor.response.states import Decision, Step, changed
 from monitor.wire import acts
-from monitor.wire.safety import Glass
+from monitor.wire.safety import LONGEST_ALLOW_ALL_MS, Glass
 
 if TYPE_CHECKING:
     from monitor.response.casebook import Casebook
     from monitor.wire.safety import BreakGlass
 
 _HOUR_MS: Final = 3_600_000
-#: Longest times that a glass stays broken: somebody must say so again.
+#: Longest time of a pause: somebody must say so again.
 LONGEST_PAUSE_MS: Final = 24 * _HOUR_MS
-LONGEST_ALLOW_ALL_MS: Final = 4 * _HOUR_MS
 
 Switch = acts.ResetFuse | acts.PauseAutomation | acts.ResumeAutomation | acts.AllowAll | acts.EndAllowAll
 

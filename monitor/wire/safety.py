@@ -17,6 +17,8 @@ FUSE_KEY: Final = b"@fuse"
 BREAK_GLASS_KEY: Final = b"@break-glass"
 #: Before the key of the credential that is allowed.
 ALLOWED_KEY: Final = b"@allowed/"
+#: Longest time that everybody is let through, whichever way it was said; somebody must say so again.
+LONGEST_ALLOW_ALL_MS: Final = 4 * 3_600_000
 
 
 class Blown(msgspec.Struct, frozen=True, kw_only=True):

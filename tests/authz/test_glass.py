@@ -10,11 +10,12 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
-from monitor.authz.glass import LONGEST_MS, LocalGlass, break_locally, mend_locally
+from monitor.authz.glass import LocalGlass, break_locally, mend_locally
 from monitor.authz.register import Register
 from monitor.cli import cli
 from monitor.errors import ConfigurationError
 from monitor.observe.metrics import Metrics
+from monitor.wire.safety import LONGEST_ALLOW_ALL_MS
 from tests.rig.configuration import settings_for, write_settings
 
 if TYPE_CHECKING:
@@ -57,11 +58,11 @@ def test_a_file_that_cannot_be_read_lets_nobody_through(tmp_path: Path, content:
     assert glass.look() is None
 
 
-def test_no_file_lets_everybody_through_for_longer_than_a_day(tmp_path: Path):
+def test_no_file_lets_everybody_through_for_longer_than_the_signed_act(tmp_path: Path):
     path = tmp_path / "allow-all"
-    with pytest.raises(ConfigurationError, match="longer than 24 hours"):
-        break_locally(path, LONGEST_MS + 1, "anna", "test")
-    made = break_locally(path, LONGEST_MS, "anna", "test")
+    with pytest.raises(ConfigurationError, match="longer than 4 hours"):
+        break_locally(path, LONGEST_ALLOW_ALL_MS + 1, "anna", "test")
+    made = break_locally(path, LONGEST_ALLOW_ALL_MS, "anna", "test")
     document = orjson.loads(path.read_bytes())
     path.write_bytes(orjson.dumps(document | {"until_ms": made.until_ms + 3_600_000}))
     assert LocalGlass(path).look() is None
