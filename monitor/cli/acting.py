@@ -155,6 +155,20 @@ def conclude(how: Reach, answered: Answered, waited: Waited | None = None) -> No
         raise click.exceptions.Exit(ExitCode.NOT_YET)
 
 
+def conclude_all(how: Reach, answers: Sequence[Answered]) -> None:
+    """Say what became of each of several acts; ends with 1 where one was refused."""
+    receipts = [answered.receipt for answered in answers]
+    if how.as_json:
+        echo_json([{name: getattr(one, name) for name in one.__struct_fields__} for one in receipts])
+    elif not receipts:
+        click.echo("There is none.")
+    else:
+        for one in receipts:
+            click.echo(f"{one.incident}: {one.outcome}: {plain(one.text)} (ledger entry {one.sequence})")
+    if any(one.outcome == "refused" for one in receipts):
+        raise click.exceptions.Exit(ExitCode.FAILED)
+
+
 def act(how: Reach, body: Callable[[OperatorClient], Awaitable[Act]]) -> None:
     """Carry out an act that is in effect as soon as the ledger has it."""
 

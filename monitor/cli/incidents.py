@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from monitor.cli.acting import act, confirm, find_credential, find_incident, reach, timeline_of
+from monitor.cli.acting import act, conclude_all, confirm, find_credential, find_incident, reach, timeline_of
 from monitor.cli.incident_page import is_unfinished, print_incident, verdict
-from monitor.cli.operator_words import ACT, REACH, YES, age, echo_json, shown, table
+from monitor.cli.operator_words import ACT, REACH, YES, age, duration, echo_json, shown, table
 
 if TYPE_CHECKING:
     from monitor.cli.operator_client import OperatorClient
     from monitor.wire.acts import Act
+    from monitor.wire.statements import Answered
     from monitor.wire.views import IncidentView
 
 INCIDENT: Final = click.argument("incident")
@@ -110,19 +111,42 @@ def qualify(incident: str, qualified: str, reason: str, **options: Any) -> None:
 
 
 @command.command()
-@INCIDENT
+@click.argument("incident", required=False)
+@click.option("--stale", is_flag=True, help="All that are held because their events were old.")
+@click.option("--older-than", callback=duration, metavar="DURATION", help="With --stale: such as 2h.")
 @YES
 @ACT
-def dismiss(incident: str, reason: str, *, yes: bool, **options: Any) -> None:
-    """Drop the response that is held: nobody is refused for it, and detection looks afresh."""
+def dismiss(
+    incident: str | None, reason: str, *, stale: bool, older_than: int | None, yes: bool, **options: Any
+) -> None:
+    """Drop the response that is held: nobody is refused for it, and detection looks afresh.
+
+    With --stale and --older-than, all stale ones that were found longer ago than that, each by an act
+    of its own.
+    """
     from monitor.wire.acts import Dismiss
 
+    if (incident is None) is not stale or stale is (older_than is None):
+        raise click.UsageError("name an INCIDENT, or say --stale with --older-than.")
+    how = reach(options)
+
     async def body(client: OperatorClient) -> Act:
-        view = await find_incident(client, incident)
+        view = await find_incident(client, incident or "")
         confirm(f"{view.summary} Refuse nobody for {view.incident}?", yes=yes)
         return Dismiss(**client.asked(reason), incident=view.incident)
 
-    act(reach(options), body)
+    async def every_stale(client: OperatorClient) -> list[Answered]:
+        before_ms = int(time.time() * 1000) - (older_than or 0)
+        held = [view for view in await client.incidents() if view.held_for == "stale"]
+        old = sorted(view.incident for view in held if view.detected_ms < before_ms)
+        if old:
+            confirm(f"Refuse nobody for {len(old)} stale incident(s), {old[0]} to {old[-1]}?", yes=yes)
+        return [await client.act(Dismiss(**client.asked(reason), incident=name)) for name in old]
+
+    if stale:
+        conclude_all(how, how.run(every_stale))
+    else:
+        act(how, body)
 
 
 @command.command()

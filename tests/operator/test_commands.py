@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -88,6 +89,29 @@ def test_each_command_asks_for_its_act(service: Service, command: tuple[str, ...
     (act,) = service.book.acts
     assert type(act) is kind
     assert (act.by, act.reason) == (ANNA, "ticket 4711")
+
+
+def test_stale_holds_are_dismissed_together_each_by_an_act_of_its_own(service: Service):
+    """Neither what is held for another reason nor what is younger."""
+    now_ms = int(time.time() * 1000)
+    for number, (held_for, hours) in enumerate(
+        [("stale", 5), ("stale", 3), ("stale", 1), ("protected", 5)], 1
+    ):
+        old = incident(incident=f"INC-000{number}", held_for=held_for, detected_ms=now_ms - hours * 3_600_000)
+        service.book.add(credential(incident=old.incident), old)
+    command = ("incidents", "dismiss", "--stale", "--older-than", "2h")
+    assert "2 stale incident(s)" in service.monitor(*command, *WHY).err
+    assert not service.book.acts
+    assert service.monitor(*command, YES, *WHY).code == 0
+    dismissed = [act.incident for act in service.book.acts if isinstance(act, Dismiss)]
+    assert dismissed == ["INC-0001", "INC-0002"]
+    assert len(service.book.acts) == 2
+
+
+@pytest.mark.parametrize("words", [(), ("--stale",), ("142", "--older-than", "2h"), ("142", "--stale")])
+def test_what_is_to_be_dismissed_must_be_clear(service: Service, words: tuple[str, ...]):
+    assert service.monitor("incidents", "dismiss", *words, YES, *WHY).code == ExitCode.USAGE
+    assert not service.book.acts
 
 
 def test_the_end_of_break_glass_is_not_asked_about(service: Service):
