@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,3 +48,11 @@ def test_the_latency_of_each_step_is_told_and_no_probe_is_missed(kafka: str, tmp
     for step in ("finding", "webhook", "refused"):
         assert told[step]["missing"] == 0
         assert 0 < told[step]["p50"] <= told[step]["p100"]
+
+
+def test_the_capacity_sheet_has_bytes_of_each_topic():
+    told = run("capacity.py", "200")
+    sizes = [int(size.replace(",", "")) for size in re.findall(r"([\d,]+) B of state", told)]
+    one, busy = sizes[0], sizes[1]
+    assert 0 < one < busy
+    assert len(re.findall(r"^routed, .* bytes/event", told, re.MULTILINE)) == 3
