@@ -79,10 +79,12 @@ def selectors(expression: str) -> set[str]:
 
 
 @asynccontextmanager
-async def demo(folder: Path, attackers: int, *alertmanagers: str) -> AsyncIterator[tuple[Stack, Follower]]:
-    """Run the demo's stack with partners at work."""
+async def demo(
+    folder: Path, attackers: int, *alertmanagers: str, kafka: str | None = None
+) -> AsyncIterator[tuple[Stack, Follower]]:
+    """Run the demo's stack with partners at work, on a real Kafka where one is given."""
     names = tuple(f"abused-{number:02}" for number in range(attackers))
-    options = StackOptions(attackers=names, alertmanagers=alertmanagers)
+    options = StackOptions(kafka=kafka, attackers=names, alertmanagers=alertmanagers)
     async with Stack(folder, options, lambda _: None) as stack:
         open_hours = asyncio.Event()
         open_hours.set()
@@ -102,7 +104,9 @@ async def attack(stack: Stack, follower: Follower, number: int) -> tuple[str, in
     return observed.credential.incident, observed.finding.event_ms
 
 
-async def test_every_question_of_dashboards_and_alerts_has_an_answer(tmp_path: Path):
+async def test_every_question_of_dashboards_and_alerts_has_an_answer(
+    tmp_path: Path, broker: str, bootstrap: str
+):
     am_port, prometheus_port = free_ports(2)
     url = f"http://127.0.0.1:{am_port}"
     folder = tmp_path / "demo"
@@ -110,7 +114,10 @@ async def test_every_question_of_dashboards_and_alerts_has_an_answer(tmp_path: P
     began = time.time()
     with ExitStack() as up:
         up.enter_context(alertmanager(tmp_path / "am", alertmanager_config(9), am_port))
-        async with demo(folder, ATTACKS, url) as (stack, follower):
+        async with demo(folder, ATTACKS, url, kafka=bootstrap if broker == "cluster" else None) as (
+            stack,
+            follower,
+        ):
             targets = {
                 "access-monitor": [f"127.0.0.1:{stack.ports.observe}"],
                 "access-monitor-authz": [f"127.0.0.1:{stack.ports.authz}"],
