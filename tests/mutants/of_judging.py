@@ -195,8 +195,8 @@ MUTANTS: Final = (
     Mutant(
         "a snapshot without what waits",
         "monitor/core/detector.py",
-        "        self._settle(subject)\n        return subject.snapshot()",
-        "        return subject.snapshot()",
+        "        self._settle(subject)\n        self._nearness",
+        "        self._nearness",
         (f"{EXACT}neither_waiting_nor_a_restart_changes_a_result",),
         "a snapshot holds all that came",
     ),

@@ -155,8 +155,8 @@ MUTANTS: Final = (
     Mutant(
         "raw patients",
         "monitor/intake/rows.py",
-        "(pseudonym(patient), tenant)",
-        "(patient, tenant)",
+        "((pseudonym(patient), tenant),)",
+        "((patient, tenant),)",
         (f"{ROWS}every_row_is_well_formed_and_holds_nothing_raw",),
         "nothing raw leaves intake",
     ),
@@ -179,8 +179,8 @@ MUTANTS: Final = (
     Mutant(
         "not authenticated, no rows at all",
         "monitor/intake/rows.py",
-        "if principal is None and not self._others:",
-        "if principal is None:",
+        "            if not self._others:\n                return",
+        "            return",
         (f"{ROWS}made_up_subjects_of_failed_requests_get_no_rows",),
         "guesses at credentials count by address",
     ),
