@@ -230,6 +230,12 @@ class _ChunkThread(AIOKafkaConsumerThread):
         """Return the position up to which records were handed to Faust, or None before the first."""
         return self._chunk_start.get(ClientPartition(*tp))
 
+    async def ends(self, tps: Sequence[Partition]) -> dict[Partition, int]:
+        """Return the offset after the last record of each partition, by one request to each broker."""
+        consumer = self._ensure_consumer()
+        found = await self.call_thread(consumer.end_offsets, [ClientPartition(*tp) for tp in tps])
+        return {tp: found[ClientPartition(*tp)] for tp in tps}
+
     async def bounds(self, tp: Partition) -> tuple[int, int]:
         """Return the offset of the first record that is kept, and the one after the last."""
         consumer = self._ensure_consumer()

@@ -105,8 +105,10 @@ class LagWatch:
         behind = dict.fromkeys(role.topics, 0)
         count = dict.fromkeys(role.topics, 0)
         oldest = dict.fromkeys(role.topics, 0.0)
-        for partition in role.partitions:
-            _, end = await role.app.thread.bounds(partition.tp)
+        partitions = role.partitions
+        ends = await role.app.thread.ends([partition.tp for partition in partitions]) if partitions else {}
+        for partition in partitions:
+            end = ends[partition.tp]
             await self._watch_for_stuck(role, partition.tp, partition.continuity.next)
             place = _place(role, partition.tp)
             self._progress.look(place, partition.continuity.next, end, time.monotonic())
