@@ -53,7 +53,7 @@ bench: $(VENV)/.dev kafka ## Measure beside the limit, Faust and Kafka Streams, 
 bench-full: bench ## Measure also beside Quix Streams and Bytewax, and everything else: some hours
 	@bench/setup.sh peers
 	@$(BIN)/python bench/contest.py --only limit,ours,faust-hopping,faust-plain,quix-w1,bytewax-w1
-	@for script in latency recovery workers backtest detector demo_latency; do \
+	@for script in growth idle latency recovery workers backtest detector demo_latency; do \
 	  echo "== $$script"; $(BIN)/python "bench/$$script.py"; done
 
 ci: lint test ## Do what CI does

@@ -56,3 +56,12 @@ def test_the_capacity_sheet_has_bytes_of_each_topic():
     one, busy = sizes[0], sizes[1]
     assert 0 < one < busy
     assert len(re.findall(r"^routed, .* bytes/event", told, re.MULTILINE)) == 3
+
+
+def test_growth_tells_each_case_and_finds_the_same_again(tmp_path: Path):
+    tables = [tmp_path / "one.json", tmp_path / "two.json"]
+    for table in tables:
+        run("growth.py", "4000", "--runs", "1", "--json", str(table))
+    first, second = (json.loads(table.read_bytes()) for table in tables)
+    assert len(first) == 10
+    assert [(one["case"], one["hash"]) for one in first] == [(one["case"], one["hash"]) for one in second]
