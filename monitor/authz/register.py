@@ -25,6 +25,8 @@ from monitor.wire.credentials import (
 from monitor.wire.safety import BREAK_GLASS_KEY, decode_break_glass
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiokafka.structs import ConsumerRecord
 
     from monitor.observe.metrics import Metrics
@@ -50,9 +52,13 @@ class Refusal:
 
 
 class Register:
-    """Follows `credentials`, and goes on with the last known set through any outage of Kafka."""
+    """Follows `credentials`, and goes on with the last known set through any outage of Kafka.
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    `clock` gives the time, in seconds since the epoch.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._kafka = settings.kafka
         self._topic = settings.topic("credentials")
         self._metrics = metrics
@@ -95,14 +101,14 @@ class Register:
     @property
     def lets_everybody_in(self) -> bool:
         """Whether somebody broke the glass, and its time is not over."""
-        return time.time() * 1000 < max(self._glass_ms, self._local_ms)
+        return self._clock() * 1000 < max(self._glass_ms, self._local_ms)
 
     @property
     def too_old(self) -> bool:
         """Whether the enforcer was not heard for so long that the configuration wants nobody let through."""
         if self._deny_after_ms is None:
             return False
-        return time.time() * 1000 - self._heartbeat_ms > self._deny_after_ms
+        return self._clock() * 1000 - self._heartbeat_ms > self._deny_after_ms
 
     def start(self) -> None:
         """Begin to follow the topic and the break-glass file."""
@@ -209,6 +215,6 @@ class Register:
         refusal = self.refused.get(subject)
         if refusal is None:
             return None
-        if refusal.until_ms is not None and refusal.until_ms <= int(time.time() * 1000):
+        if refusal.until_ms is not None and refusal.until_ms <= int(self._clock() * 1000):
             return None  # its time is over; the enforcer's record of that may be a moment away
         return refusal

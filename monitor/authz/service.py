@@ -46,16 +46,17 @@ _INCIDENT_HEADER: Final = "x-access-monitor-incident"
 
 
 class AuthzService:
-    """One listening decision service."""
+    """One listening decision service; `clock` gives the time, in seconds since the epoch."""
 
-    def __init__(self, settings: Settings, listen: Listen) -> None:
+    def __init__(self, settings: Settings, listen: Listen, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._settings = settings
         self._listen = listen
         self._realm = settings.authz.realm
         self._header = settings.authz.principal_header
         self._person = people_of(settings)
         self.metrics = Metrics(roles=["authz"])
-        self.register = Register(settings, self.metrics)
+        self.register = Register(settings, self.metrics, clock)
         self._server = QuestionServer(self.answer)
         self._principals = Header(settings.authz.principal_header)
         self._realms = Header(REALM_HEADER)
@@ -127,7 +128,7 @@ class AuthzService:
     def _refuse_credential(self, refusal: Refusal) -> Reply:
         headers = {}
         if refusal.status is CredentialStatus.SUSPENDED and refusal.until_ms is not None:
-            headers["retry-after"] = str(max(1, math.ceil(refusal.until_ms / 1000 - time.time())))
+            headers["retry-after"] = str(max(1, math.ceil(refusal.until_ms / 1000 - self._clock())))
         return self._refuse(
             403,
             f"credential_{refusal.status.value}",

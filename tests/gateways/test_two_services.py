@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PATH = f"/appointments/{FIRST_ID}"
 KEYS = {"p-1": "key-of-partner-1", "p-2": "key-of-partner-2"}
-#: How long the outage lasts here; ten minutes of it are ten minutes of the same.
+#: How long the outage lasts here; `tests/authz/test_outage.py` has the ten minutes, by a clock of its own.
 OUTAGE_SECONDS = 5.0
 
 
