@@ -406,6 +406,12 @@ def feeds() -> Json:
                 unit="cps",
             ),
             graph(
+                "Records that came before",
+                (rate("repeated_records_total", "source", chosen), "{{source}}"),
+                what="Sent again, and without an id of the gateway's: they count twice.",
+                unit="cps",
+            ),
+            graph(
                 "Pseudonym key",
                 ("max by (epoch) (access_monitor_pseudonym_key_active)", "{{epoch}} counts"),
                 ("max(access_monitor_key_overlap_end_timestamp_seconds > bool time())", "two keys at once"),

@@ -91,6 +91,12 @@ class Metrics(DetectMetrics):
             "source",
             "reason",
         )
+        self.repeated_records_total = self._counter(
+            "repeated_records_total",
+            "Records without an id of the gateway's whose bytes came before, among the last 10,000 different"
+            " ones of their partition: they count twice.",
+            "source",
+        )
         self.secrets_in_logs_total = self._counter(
             "secrets_in_logs_total",
             "Secrets that a gateway wrote into its log, dropped at decoding, by their place in the format.",

@@ -20,6 +20,7 @@ from monitor.errors import InvariantError, RejectedRecordError
 from monitor.intake.event import PartlyRead
 from monitor.intake.feeds import Week
 from monitor.intake.refusals import Refusals, SecretsSeen
+from monitor.intake.repeats import Repeats
 from monitor.intake.replay import REPLAY
 from monitor.stream.partition import OpenPartition
 from monitor.stream.role import Role
@@ -160,6 +161,7 @@ class SourcePartition(IntakePartition):
         self._format = format_name
         self._decode = decode
         self._refusals = Refusals()
+        self._repeats = Repeats()
         self._router: EventRouter | None = None
         #: What is usual on this partition; it travels with the committed position.
         self._week = Week()
@@ -203,7 +205,7 @@ class SourcePartition(IntakePartition):
             msg = "events were read before a router was chosen"
             raise InvariantError(msg)
         decode, route, former, left_out = self._decode, router.route, self.former, self.left_out
-        rejected = unauthenticated = newest_ms = 0
+        rejected = unauthenticated = repeated = newest_ms = 0
         sample: tuple[ConsumerRecord, Sequence[Event]] | None = None
         for record in records:
             try:
@@ -237,6 +239,9 @@ class SourcePartition(IntakePartition):
                     self._feed.numbered(event.gateway, event.number)
             if events:
                 sample = record, events
+                # One with an id counts once; of one without only its bytes tell.
+                if events[0].event_id is None and self._repeats.note(record.value):
+                    repeated += 1
         if self._name != REPLAY:
             self.outlet.saw(self._name, newest_ms)
             self._week.took([record.timestamp for record in records])
@@ -246,6 +251,7 @@ class SourcePartition(IntakePartition):
         count(self._name, "routed").inc(len(records) - rejected - unauthenticated)
         count(self._name, "rejected").inc(rejected)
         count(self._name, "unrouted").inc(unauthenticated)
+        self.outlet.metrics.repeated_records_total.labels(self._name).inc(repeated)
 
     def _reject_of_batch(self, record: ConsumerRecord, events: PartlyRead, delivery: Delivery) -> None:
         """Write letters for the events of a batch that could not be read; the others count."""
