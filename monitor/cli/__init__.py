@@ -20,6 +20,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "canary": ("canary", "Send a synthetic credential that must be found, every minute."),
     "config": ("config", "Check and show the configuration."),
     "credentials": ("credentials", "See who is refused; suspend, revoke, reinstate, allow, approve."),
+    "deliveries": ("deliveries", "See whether each gateway can be told; call one again after a 410."),
     "demo": ("demo", "Run the whole loop on this machine: gateway, attack, revocation."),
     "formats": ("formats", "List and try the formats of gateways; see what share of events names whom."),
     "doctor": ("doctor", "Try all that the monitor needs, and say what does not work."),

@@ -18,7 +18,7 @@ from monitor.cli.operator_words import plain
 from monitor.cli.signing import Signer
 from monitor.errors import ConfigurationError, Fault, MonitorError, NotPermittedError, ServerUnavailableError
 from monitor.wire.statements import Answered, Challenge, Order, Refusal, SignIn, Token
-from monitor.wire.views import AutomationView, CredentialView, FuseView, IncidentView
+from monitor.wire.views import AutomationView, CredentialView, EndpointView, FuseView, IncidentView
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +89,10 @@ class OperatorClient:
     async def fuses(self) -> list[FuseView]:
         """Return all fuses."""
         return await self._read("/v1/fuses", list[FuseView], {})
+
+    async def endpoints(self) -> list[EndpointView]:
+        """Return all gateways that are told."""
+        return await self._read("/v1/deliveries", list[EndpointView], {})
 
     async def automation(self) -> AutomationView:
         """Return mode and exceptions."""

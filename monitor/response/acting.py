@@ -51,6 +51,8 @@ def _answer(book: Casebook, act: acts.Act, now_ms: int) -> Answer:
             return _approve(book, act, now_ms)
         case acts.Acknowledge() | acts.Qualify() | acts.Dismiss() | acts.Close():
             return incidents.on_incident(book, act, now_ms)
+        case acts.EnableDelivery():
+            return _enable(book, act)
         case _:
             return switches.on_switch(book, act, now_ms)
 
@@ -186,6 +188,18 @@ def _allow(book: Casebook, act: acts.Allow, now_ms: int) -> Answer:
     if current is not None and current.state == "held":
         step.more.append(incidents.dismiss(current, act, now_ms))
     return done("nothing automatic refuses it meanwhile", step, current)
+
+
+def _enable(book: Casebook, act: acts.EnableDelivery) -> Answer:
+    if act.endpoint not in book.endpoints:
+        known = ", ".join(sorted(book.endpoints)) or "none"
+        return refused(f"no gateway of the configuration has that name; there is {known}")
+    if not book.is_disabled(act.endpoint):
+        return unchanged("it is called as always")
+    decision = Decision("adapter_enabled", {"adapter": act.endpoint, **because(act)})
+    return done(
+        "it is called again, and told all that it has not accepted", Step([decision], enabled=act.endpoint)
+    )
 
 
 def _allowed(act: acts.Allow | acts.Reinstate, now_ms: int, until_ms: int) -> AllowedRecord:

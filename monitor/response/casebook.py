@@ -15,7 +15,7 @@ from monitor.wire.credentials import INCIDENT_KEY, EnforcerRecord
 from monitor.wire.safety import ALLOWED_KEY, BreakGlass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import timedelta
 
     from monitor.response.states import Step
@@ -72,6 +72,8 @@ class Casebook:
     fuse: Fuse = field(default_factory=Fuse)
     glass: BreakGlass = field(default_factory=BreakGlass)
     position: EnforcerRecord = field(default_factory=EnforcerRecord)
+    #: The gateways of the configuration, each with its fingerprint.
+    endpoints: Mapping[str, str] = field(default_factory=dict)
 
     def take(self, step: Step) -> None:
         """Change the book by a step; raises InvariantError, with nothing changed, for an illegal one."""
@@ -90,6 +92,9 @@ class Casebook:
                 self.fuse = part.fuse
             if part.glass is not None:
                 self.glass = part.glass
+            if part.enabled is not None:
+                others = {name: of for name, of in self.position.disabled.items() if name != part.enabled}
+                self.position = msgspec.structs.replace(self.position, disabled=others)
 
     def next_version(self, current: CredentialRecord | None) -> int:
         """Return the version of a credential's next status: higher than any that it ever had."""
@@ -135,6 +140,11 @@ class Casebook:
     def is_paused(self, now_ms: int) -> bool:
         """Return whether a person has paused automation."""
         return self.glass.paused is not None and self.glass.paused.until_ms > now_ms
+
+    def is_disabled(self, endpoint: str) -> bool:
+        """Return whether a gateway wants no more calls, and its configuration is still the same."""
+        fingerprint = self.endpoints.get(endpoint)
+        return fingerprint is not None and self.position.disabled.get(endpoint) == fingerprint
 
     def forget(self, ended_before_ms: int, now_ms: int) -> tuple[bytes, ...]:
         """Forget what ended before a time, and exceptions that are over; return the keys of their records.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from monitor.response.adapters import Endpoint
     from monitor.response.book import Book
     from monitor.wire.credentials import CredentialRecord
+    from monitor.wire.views import EndpointView
 
 log = structlog.get_logger(__name__)
 
@@ -96,6 +97,26 @@ class DeliveryDesk:
                     line.put(subject)
             if not lines:
                 self.deliver(subject)
+
+    def enable(self, name: str) -> None:
+        """Call a gateway again that the book has disabled no more; tell it all that it has not accepted.
+
+        Dead letters too. Does nothing where the book has it disabled, as after another 410.
+        """
+        for line in self._lines:
+            if line.name != name or not line.enable():
+                continue
+            missed = set(line.dead)
+            for subject in self._book.subjects():
+                record = self._book.newest(subject)
+                if record is not None and is_due(line.endpoint, record):
+                    missed.add(subject)
+            for subject in missed:
+                line.put(subject, forced=True)
+
+    def endpoints(self) -> list[EndpointView]:
+        """Return every gateway, and how far it can be told."""
+        return [line.view() for line in self._lines]
 
     async def outlast(self) -> None:
         """After a takeover, have our word be the last one: tell again what was told while it could be undone.

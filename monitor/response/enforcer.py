@@ -78,7 +78,11 @@ class Enforcer:
         )
         self._opened = opener_of(settings)
         self._directory = FollowedDirectory(settings.credentials.directory_file, metrics)
-        self._book = Casebook(policy_of(response), self._directory.read())
+        self._book = Casebook(
+            policy_of(response),
+            self._directory.read(),
+            endpoints={endpoint.name: endpoint.fingerprint for endpoint in self._endpoints},
+        )
         self._desk: DeliveryDesk | None = None
         self._pager = Pager(settings.observe, metrics)
         #: The statuses that are on their way back to detect.
@@ -136,6 +140,7 @@ class Enforcer:
             on_fatal=self._on_fatal,
             opened=self._opened,
         )
+        self.people.desk = self._desk
         self._desk.resume()
         self._tasks += [
             guarded_task(work, self._on_fatal)
@@ -252,6 +257,8 @@ class Enforcer:
 
     def _follow(self, steps: Sequence[Step]) -> None:
         for step in steps:
+            if step.enabled is not None and self._desk is not None:
+                self._desk.enable(step.enabled)
             if step.record is None:
                 continue
             if step.told or step.heard:

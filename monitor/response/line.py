@@ -19,6 +19,7 @@ from monitor.response.breaker import Breaker, pause_seconds
 from monitor.response.in_time import send_no_later_than
 from monitor.stream.fatal import guarded_task
 from monitor.stream.steps import reached
+from monitor.wire.views import EndpointView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,7 +35,7 @@ log = structlog.get_logger(__name__)
 STOOD_STILL_SECONDS: Final = 3.0
 #: Longest time that a gateway may take for a call that was hung up on.
 _HUNG_UP_SECONDS: Final = 1.0
-_DISABLED: Final = "the receiver answered 410 and is not called any more; raise its revision to try again"
+_DISABLED: Final = "the receiver answered 410 and is not called until a person enables it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,24 @@ class Line:
             # A newer version does not wait for the retry of the one before.
             self._fresh[subject] = None
         self._changed.set()
+
+    def enable(self) -> bool:
+        """Call the gateway again if the book has it disabled no more; return whether it is called."""
+        self._disabled = self._book.is_disabled(self.endpoint)
+        self._metrics.adapter_disabled.labels(self.name).set(self._disabled)
+        return not self._disabled
+
+    def view(self) -> EndpointView:
+        """Return how far the gateway can be told."""
+        return EndpointView(
+            endpoint=self.name,
+            type=self.endpoint.of_type,
+            disabled=self._disabled,
+            reason=_DISABLED if self._disabled else "",
+            breaker="open" if self._breaker.is_open else "closed",
+            waiting=len(self._pending),
+            dead_letters=len(self._dead),
+        )
 
     async def stop(self) -> None:
         """Stop; what is not accepted goes on at the next start."""
@@ -290,7 +309,10 @@ class Line:
         else:
             self._count("disabled")
             await self._disable(outcome)
-            await self._give_up(subject, pending, outcome.reason)
+            if self._disabled:
+                await self._give_up(subject, pending, outcome.reason)
+            else:
+                self._fresh[subject] = None
 
     def _failed(self, subject: str, pending: _Pending, outcome: Retry, now: float) -> None:
         was_open = self._breaker.is_open
@@ -323,6 +345,7 @@ class Line:
         self._disabled = True
         self._metrics.adapter_disabled.labels(self.name).set(1)
         await self._book.disabled(self.endpoint, outcome.reason)
+        self.enable()  # a person may have enabled it while that was on its way
 
     async def _give_up(self, subject: str, pending: _Pending, reason: str) -> None:
         log.error("a gateway was not told", adapter=self.name, reason=reason)

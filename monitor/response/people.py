@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
     from monitor.response.answers import Answer
     from monitor.response.casebook import Casebook
+    from monitor.response.delivery import DeliveryDesk
     from monitor.response.states import Decision, Step
     from monitor.response.writer import Writer
     from monitor.settings import Settings
     from monitor.wire.acts import Act
-    from monitor.wire.views import AutomationView, CredentialView, FuseView, IncidentView
+    from monitor.wire.views import AutomationView, CredentialView, EndpointView, FuseView, IncidentView
 
 
 class People:
@@ -30,6 +31,8 @@ class People:
     def __init__(self, book: Casebook, writer: Writer) -> None:
         self._book = book
         self._writer = writer
+        #: Who delivers; None before the takeover is done, when nobody is answered either.
+        self.desk: DeliveryDesk | None = None
         self._answered = AnsweredActs()
         #: The answers that are on their way into the ledger, by the id of the act.
         self._answers: dict[str, tuple[asyncio.Future[None], list[Answer]]] = {}
@@ -89,6 +92,10 @@ class People:
     def fuses(self) -> list[FuseView]:
         """Return the state of every fuse."""
         return views.fuse_views(self._book, _now_ms())
+
+    def endpoints(self) -> list[EndpointView]:
+        """Return every gateway of the configuration, and how far it can be told."""
+        return self.desk.endpoints() if self.desk is not None else []
 
     def automation(self) -> AutomationView:
         """Return mode and exceptions."""

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from monitor.wire.acts import Act, Receipt
-    from monitor.wire.views import AutomationView, CredentialView, FuseView, IncidentView
+    from monitor.wire.views import AutomationView, CredentialView, EndpointView, FuseView, IncidentView
 
 
 class Responder(Protocol):
@@ -34,6 +34,9 @@ class Responder(Protocol):
 
     def fuses(self) -> Sequence[FuseView]:
         """Return the state of every fuse."""
+
+    def endpoints(self) -> Sequence[EndpointView]:
+        """Return every gateway of the configuration, and how far it can be told."""
 
     def automation(self) -> AutomationView:
         """Return mode and exceptions."""

@@ -70,6 +70,8 @@ class Step:
     allowed: AllowedRecord | None = None
     fuse: Fuse | None = None
     glass: BreakGlass | None = None
+    #: The gateway that is called again after a 410.
+    enabled: str | None = None
     #: Keys of `credentials` that are kept no more.
     forgotten: tuple[bytes, ...] = ()
     more: list[Step] = field(default_factory=list)

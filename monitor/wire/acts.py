@@ -133,6 +133,12 @@ class EndAllowAll(_Asked, frozen=True, kw_only=True, tag="end_allow_all"):
     """The decision service refuses again."""
 
 
+class EnableDelivery(_Asked, frozen=True, kw_only=True, tag="enable_delivery"):
+    """Call a receiver again that answered 410, and tell it what it missed. `endpoint` is the adapter's name."""
+
+    endpoint: str
+
+
 CredentialAct = Suspend | Revoke | Reinstate | Allow | Approve
 IncidentAct = Acknowledge | Qualify | Dismiss | Close
 Act = (
@@ -150,6 +156,7 @@ Act = (
     | ResumeAutomation
     | AllowAll
     | EndAllowAll
+    | EnableDelivery
 )
 
 #: The right that each act needs.
@@ -168,6 +175,7 @@ RIGHT_FOR: Final[dict[type[Act], Right]] = {
     ResumeAutomation: "break-glass",
     AllowAll: "break-glass",
     EndAllowAll: "break-glass",
+    EnableDelivery: "respond",
 }
 
 

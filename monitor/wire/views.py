@@ -127,6 +127,22 @@ class FuseView(msgspec.Struct, frozen=True, kw_only=True):
     held: int = 0
 
 
+class EndpointView(msgspec.Struct, frozen=True, kw_only=True):
+    """One gateway that is told: `endpoint` is the adapter's name in the settings, `type` its kind.
+
+    Where it is `disabled` it is not called, and `reason` says why. While `breaker` is open one call at a
+    time is tried. `waiting` credentials are still to be told, `dead_letters` were given up.
+    """
+
+    endpoint: str
+    type: str
+    disabled: bool
+    reason: str
+    breaker: Literal["open", "closed"]
+    waiting: int
+    dead_letters: int
+
+
 class BreakGlass(msgspec.Struct, frozen=True, kw_only=True):
     """An exception that a person made, for a limited time."""
 

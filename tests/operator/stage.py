@@ -16,6 +16,7 @@ from monitor.wire.acts import (
     AllowAll,
     Approve,
     Close,
+    EnableDelivery,
     EndAllowAll,
     PauseAutomation,
     Qualify,
@@ -26,7 +27,15 @@ from monitor.wire.acts import (
     Suspend,
 )
 from monitor.wire.statements import NAMESPACE, Order, Signed, SignIn, encode_statement
-from monitor.wire.views import AutomationView, BreakGlass, CredentialView, FuseView, IncidentView, Person
+from monitor.wire.views import (
+    AutomationView,
+    BreakGlass,
+    CredentialView,
+    EndpointView,
+    FuseView,
+    IncidentView,
+    Person,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -168,6 +177,12 @@ def incident(name: str = "INC-0142", **changes: Any) -> IncidentView:
     return IncidentView(**{**fields, **changes})
 
 
+def endpoint(name: str = "webhook-0", **changes: Any) -> EndpointView:
+    """Return a gateway that is told as it should be."""
+    fields: dict[str, Any] = {"type": "webhook", "disabled": False, "reason": "", "breaker": "closed"}
+    return EndpointView(**{**fields, "endpoint": name, "waiting": 0, "dead_letters": 0, **changes})
+
+
 class StandIn:
     """A responder in memory, as far as the API and the commands look at it."""
 
@@ -177,6 +192,7 @@ class StandIn:
         self.ceilings: list[FuseView] = [
             FuseView(name="class bulk-sync", ceiling=5, interval_ms=600_000, used=1)
         ]
+        self.gateways: dict[str, EndpointView] = {"webhook-0": endpoint()}
         self.exceptions = AutomationView(mode="enforce")
         self.acts: list[Act] = []
         self._receipts: dict[str, Receipt] = {}
@@ -213,6 +229,8 @@ class StandIn:
             self.add(msgspec.structs.replace(current, exempt_until_ms=until_ms, exempt_by=act.by))
         elif isinstance(act, Acknowledge | Qualify | Close):
             self._say_of(act)
+        elif isinstance(act, EnableDelivery):
+            self.gateways[act.endpoint] = endpoint(act.endpoint)
         else:
             self._switch(act)
         return "done", "it is done", {}
@@ -293,6 +311,10 @@ class StandIn:
     def fuses(self) -> Sequence[FuseView]:
         """Return the fuses."""
         return self.ceilings
+
+    def endpoints(self) -> Sequence[EndpointView]:
+        """Return the gateways."""
+        return list(self.gateways.values())
 
     def automation(self) -> AutomationView:
         """Return mode and exceptions."""

@@ -22,6 +22,7 @@ from monitor.wire.acts import (
     Approve,
     Close,
     Dismiss,
+    EnableDelivery,
     PauseAutomation,
     Qualify,
     Reinstate,
@@ -29,8 +30,8 @@ from monitor.wire.acts import (
     Revoke,
     Suspend,
 )
-from monitor.wire.views import CredentialView, FuseView, IncidentView, Person
-from tests.operator.stage import ANNA, BEN, EYE, SINCE_MS, credential, incident
+from monitor.wire.views import CredentialView, EndpointView, FuseView, IncidentView, Person
+from tests.operator.stage import ANNA, BEN, EYE, SINCE_MS, credential, endpoint, incident
 
 if TYPE_CHECKING:
     from tests.operator.service import Service
@@ -72,6 +73,7 @@ def test_a_partner_who_phones_is_served_in_one_command(service: Service):
         (("incidents", "dismiss", "INC-0142"), Dismiss),
         (("incidents", "close", "INC-0142", "--verdict", "benign"), Close),
         (("fuse", "reset", "--then", "resume"), ResetFuse),
+        (("deliveries", "enable", "webhook"), EnableDelivery),
         (("automation", "pause", "--for", "30m"), PauseAutomation),
         (("authz", "allow-all", "--for", "10m"), AllowAll),
     ],
@@ -239,6 +241,27 @@ def test_fuse_status_says_what_to_do_when_it_has_tripped(service: Service):
     assert "TRIPPED" in said
     assert "5 of 5 in 10 min" in said
     assert "monitor fuse reset --then dismiss --reason TEXT" in said
+
+
+def test_a_gateway_that_is_not_called_is_listed_with_the_way_to_call_it_again(service: Service):
+    service.book.gateways["kong-1"] = endpoint("kong-1", type="kong", breaker="open", waiting=4)
+    assert "monitor deliveries enable" not in service.monitor("deliveries", "list").out
+    gone = endpoint("webhook-1", disabled=True, reason="it answered 410", dead_letters=3)
+    service.book.gateways["webhook-1"] = gone
+    said = service.monitor("deliveries", "list").out
+    assert re.search(r"webhook-1 +webhook +DISABLED +closed +0 +3 +it answered 410", said)
+    assert re.search(r"kong-1 +kong +called +OPEN +4 +0", said)
+    assert "monitor deliveries enable ENDPOINT --reason TEXT" in said
+    listed = json.loads(service.monitor("deliveries", "list", "--json").out)
+    assert msgspec.convert(listed[0], EndpointView) == gone
+    unclear = service.monitor("deliveries", "enable", "webhook", *WHY)
+    assert unclear.code == ExitCode.CONFIG
+    assert "begins more than one: webhook-0, webhook-1" in unclear.err
+    assert service.monitor("deliveries", "enable", "nginx", *WHY).code == ExitCode.CONFIG
+    assert not service.book.acts
+    assert service.monitor("deliveries", "enable", "webhook-1", *WHY).code == 0
+    assert [getattr(act, "endpoint", None) for act in service.book.acts] == ["webhook-1"]
+    assert "DISABLED" not in service.monitor("deliveries", "list").out
 
 
 def test_break_glass_is_loud_while_it_is_on(service: Service):

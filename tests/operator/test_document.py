@@ -13,7 +13,7 @@ import pytest
 from monitor.core.events import CredentialStatus
 from monitor.errors import ExitCode
 from monitor.wire.acts import RIGHT_FOR, Right
-from monitor.wire.views import AutomationView, CredentialView, FuseView, IncidentView
+from monitor.wire.views import AutomationView, CredentialView, EndpointView, FuseView, IncidentView
 from tests.operator.service import run
 from tests.operator.stage import credential, incident
 from tests.rig.configuration import write_settings
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tests.operator.service import Service
 
 TEXT = (Path(__file__).parents[2] / "docs" / "response.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^\$ monitor (.+)$", TEXT, re.MULTILINE)
-INLINE = re.findall(r"`monitor ((?:credentials|incidents|fuse|automation|authz) [^`]+)`", TEXT)
+COMMANDS = re.findall(r"^ *\$ monitor (.+)$", TEXT, re.MULTILINE)
+INLINE = re.findall(r"`monitor ((?:credentials|incidents|fuse|automation|authz|deliveries) [^`]+)`", TEXT)
 VALUES = {"TEXT": "a reason", "REALM/ID": "clinic-api/agenda-sync"}
 
 
@@ -82,6 +82,7 @@ def test_what_scripts_are_told_is_there():
         "credentials list": CredentialView,
         "incidents list": IncidentView,
         "fuse status": FuseView,
+        "deliveries list": EndpointView,
         "automation status": AutomationView,
     }
     for command, shape in shapes.items():
@@ -106,6 +107,7 @@ def test_the_rights_are_those_that_acts_need():
         "reset_fuse": "reset the fuse",
         "pause_automation": "pause automation",
         "allow_all": "let everybody through",
+        "enable_delivery": "call a gateway again",
     }
     for act, right in RIGHT_FOR.items():
         kind = str(act.__struct_config__.tag)

@@ -37,7 +37,7 @@ class Endpoint:
     """An adapter of the configuration, and whose credentials it is told of.
 
     `fingerprint` changes with the address and with `revision`: a receiver that answered 410 is called
-    again when it does. `drill` is (realm, id, kind) of a test credential. A call, with all the requests
+    again when it does, or when a person enables it. `drill` is (realm, id, kind) of a test credential. A call, with all the requests
     that it takes, leaves within `timeout_seconds`.
     """
 
@@ -48,6 +48,7 @@ class Endpoint:
     fingerprint: str = ""
     drill: tuple[str, str, str] | None = None
     timeout_seconds: float = 10.0
+    of_type: str = ""
 
     @property
     def name(self) -> str:
@@ -84,6 +85,7 @@ def build_endpoints(adapters: Sequence[AdapterSettings]) -> list[Endpoint]:
                 _fingerprint(settings),
                 _drill(adapter, settings),
                 settings.timeout.total_seconds(),
+                settings.type,
             )
         )
     if faults:

@@ -81,6 +81,7 @@ class OperatorApi:
         app.router.add_get("/v1/incidents", self._incidents)
         app.router.add_get("/v1/timeline", self._timeline)
         app.router.add_get("/v1/fuses", self._fuses)
+        app.router.add_get("/v1/deliveries", self._deliveries)
         app.router.add_get("/v1/automation", self._automation)
         self._runner = web.AppRunner(
             app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_SECONDS
@@ -160,6 +161,9 @@ class OperatorApi:
 
     async def _fuses(self, request: web.Request) -> web.Response:
         return _json(list(self._reading(request).fuses()))
+
+    async def _deliveries(self, request: web.Request) -> web.Response:
+        return _json(list(self._reading(request).endpoints()))
 
     async def _automation(self, request: web.Request) -> web.Response:
         return _json(self._reading(request).automation())
