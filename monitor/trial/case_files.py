@@ -13,6 +13,7 @@ import orjson
 from monitor.core.events import CredentialStatus, credential_subject
 from monitor.errors import ConfigurationError, Fault, RejectedRecordError
 from monitor.intake.formats import find_format
+from monitor.intake.routes import Matcher, read_routes
 from monitor.rulebook import load_rules
 from monitor.rulebook.documents import PACK_PREFIX, PACKS, TEST_INFIX, parse, read_text
 from monitor.trial.cases import Case, Delivery, Expectation, Expected, StatusChange
@@ -29,7 +30,7 @@ MOST_EVENTS: Final = 200_000
 _SUFFIXES: Final = (".yml", ".yaml")
 _REALM: Final = "test"
 _NOW: Final = dt.datetime(2026, 1, 5, 8, tzinfo=dt.UTC)
-_FILE_KEYS: Final = ("about", "cases", "classes", "now", "rules")
+_FILE_KEYS: Final = ("about", "cases", "classes", "now", "routes", "rules")
 _CASE_KEYS: Final = ("about", "events", "expect", "name")
 _TIMING: Final = ("at", "delivered", "every", "times")
 _STATUS_KEYS: Final = ("becomes", "status_of")
@@ -75,13 +76,14 @@ def read_cases(name: str, path: Path, faults: list[Fault]) -> list[Case]:
         _check_keys(document, (), document.value, _FILE_KEYS, faults)
         rule_set = _rules(document, path, faults)
         now_ms = _now_ms(document, faults)
+        match = _matcher(document, path, faults)
         entries = document.value.get("cases")
         if not isinstance(entries, list) or not entries:
             faults.append(document.fault(("cases",), "missing, or no list of cases"))
             continue
         if rule_set is None or len(faults) > before:
             continue
-        reading = _Reading(name, document, rule_set, now_ms, faults)
+        reading = _Reading(name, document, rule_set, now_ms, match, faults)
         for index, entry in enumerate(entries):
             case = reading.case(("cases", index), entry)
             if case is not None:
@@ -124,7 +126,7 @@ def _rules(document: Document, path: Path, faults: list[Fault]) -> RuleSet | Non
             faults.append(document.fault((), f"no {stem}.yml beside it", "name what it tests: rules: [PATH]"))
             return None
     elif isinstance(given, list) and given and all(isinstance(entry, str) for entry in given):
-        given = [entry if entry.startswith(PACK_PREFIX) else str(path.parent / entry) for entry in given]
+        given = _beside(path, given)
     else:
         faults.append(
             document.fault(("rules",), "expected a list of paths", "rules: [exports.yml, pack:default]")
@@ -145,6 +147,24 @@ def _rules(document: Document, path: Path, faults: list[Fault]) -> RuleSet | Non
         return None
     by_subject = {credential_subject(_REALM, name): of for name, of in classes.items()}
     return replace(rule_set, classes=by_subject)
+
+
+def _beside(path: Path, given: list[str]) -> list[str]:
+    """Return paths that a file names, as seen from where it stands."""
+    return [entry if entry.startswith(PACK_PREFIX) else str(path.parent / entry) for entry in given]
+
+
+def _matcher(document: Document, path: Path, faults: list[Fault]) -> Matcher | None:
+    """Return what finds the route, patients and category of a path, None where a file names no routes."""
+    given = document.value.get("routes", [])
+    if not isinstance(given, list) or not all(isinstance(entry, str) for entry in given):
+        faults.append(document.fault(("routes",), "expected a list of paths", "routes: [routes.yaml]"))
+        return None
+    try:
+        return Matcher(read_routes(_beside(path, given))) if given else None
+    except ConfigurationError as error:
+        faults += error.faults
+        return None
 
 
 def _now_ms(document: Document, faults: list[Fault]) -> int:
@@ -168,6 +188,7 @@ class _Reading:
     document: Document
     rule_set: RuleSet
     now_ms: int
+    match: Matcher | None
     faults: list[Fault]
 
     def case(self, place: Place, entry: Any) -> Case | None:
@@ -242,7 +263,7 @@ class _Reading:
         defaults: dict[str, Any] = {"status": 200}
         if "principal" in fields:
             defaults["authenticated"] = True
-        decode = find_format("canonical", self.file).decoder(_REALM)
+        decode = find_format("canonical", self.file).decoder(_REALM, match=self.match)
         try:
             (event,) = decode(orjson.dumps({"time": at_ms, **defaults, **fields}))
         except RejectedRecordError as error:

@@ -7,6 +7,8 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from monitor.core.incident import REMEMBERED_PATIENTS
 from monitor.intake.keys import load_keys
 from monitor.intake.pseudonym import Pseudonyms
@@ -17,14 +19,33 @@ from tests.integration.stack import wait_for
 from tests.integration.test_loop import LIMIT, event
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from tests.integration.stack import Stack
 
 WHO = "partner-17"
 MANY = REMEMBERED_PATIENTS + 200
+ROUTES = 'routes: [{template: "/appointments/{object}", name: "/appointments/{id}", category: appointments}]'
 
 
-def test_whom_a_credential_read_is_known_to_the_last_one(stack: Stack):
-    """The window, and every success after it; others' events and refused ones are in neither."""
+@pytest.fixture
+def routed_stack(new_stack: Callable[..., Stack], prefix: str, tmp_path: Path) -> Stack:
+    """Return an installation whose source knows by its routes what kind of data is read."""
+    (tmp_path / "routes.yaml").write_text(ROUTES, encoding="utf-8")
+    source = {"name": "gate", "topic": f"{prefix}gate", "realm": "gate"}
+    stack = new_stack(sources=[{**source, "routes": [str(tmp_path / "routes.yaml")]}])
+    done = stack.run("init", "--from", "earliest")
+    assert done.returncode == 0, done.stderr
+    return stack
+
+
+def test_whom_a_credential_read_is_known_to_the_last_one(routed_stack: Stack):
+    """The window, and every success after it; others' events and refused ones are in neither.
+
+    Each read says what kind of data it was.
+    """
+    stack = routed_stack
     worker = stack.worker()
     stack.ship(event(who, n) for n in range(LIMIT - 1) for who in (WHO, "partner-2"))
     stack.ship([event(WHO, 5_000, status=404)])
@@ -52,6 +73,7 @@ def test_whom_a_credential_read_is_known_to_the_last_one(stack: Stack):
         for patient, tenant, _ in read
     )
     assert shown == expected
+    assert {category for *_, read in rows.values() for *_, category in read} == {"appointments"}
     patients = {patient for _, _, patient, _ in shown}
     assert len(patients) > REMEMBERED_PATIENTS, "beyond what a credential remembers"
     text = b"".join(record.value for record in stack.records("evidence"))

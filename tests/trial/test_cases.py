@@ -73,6 +73,30 @@ def test_a_case_that_does_not_hold_says_what_came(tmp_path: Path, expect: str, p
     assert "there was: Many (5e5a3daa): partner-1 read 3 different patients" in result.stdout
 
 
+def test_a_rule_about_a_category_finds_what_the_routes_name_so(tmp_path: Path):
+    """The category comes from the path's template, or that of the route that the gateway names."""
+    (tmp_path / "routes.yaml").write_text(
+        "routes:\n"
+        "- {template: '/documents/{patient}', name: '/documents/{id}', category: documents}\n"
+        "- {template: '/letters/{patient}', category: letters}\n"
+        "- {template: '/other/{patient}'}\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "many.yml").write_text(RULES.replace("method: GET", "category: documents"), encoding="utf-8")
+    events = "[{at: 0s, every: 10s, times: 3, principal: partner-1, PLACE}]"
+    for place, expect in {
+        "path: '/documents/p-{n}?x=1'": f"{{exactly: [{FOUND}]}}",
+        "route: '/documents/{id}', patient: 'p-{n}'": f"{{exactly: [{FOUND}]}}",
+        "path: '/letters/p-{n}'": "none",
+        "path: '/other/p-{n}'": "none",
+        "route: '/documents', patient: 'p-{n}'": "none",
+    }.items():
+        text = "routes: [routes.yaml]\n" + case(expect, events.replace("PLACE", place))
+        (tmp_path / "many.test.yml").write_text(text, encoding="utf-8")
+        result = CliRunner().invoke(cli, ["rules", "test", str(tmp_path / "many.yml")])
+        assert (result.exit_code, result.stdout[:6]) == (0, "passed"), (place, result.stdout)
+
+
 def test_expected_findings_are_paired_as_well_as_they_can_be(tmp_path: Path):
     """The first entry would take the only finding that the second one can have."""
     events = "[{at: 0s, times: 3, principal: '{p}-1', patient: 'p-{n}', method: GET}, {at: 0s, times: 3, principal: b, patient: 'p-{n}', method: GET}]"
@@ -134,6 +158,8 @@ def test_json_and_junit_hold_every_case_whatever_its_name(tmp_path: Path):
         ("cases: []\n", "cases: missing, or no list of cases"),
         ("rules: 5\n" + case("none"), "rules: expected a list of paths"),
         ("rules: [gone.yml]\n" + case("none"), "gone.yml: no such file or folder"),
+        ("routes: 5\n" + case("none"), "routes: expected a list of paths"),
+        ("routes: [gone.yaml]\n" + case("none"), "gone.yaml: cannot be read"),
         ("now: yesterday\n" + case("none"), "now: expected a time with its zone"),
         ("classes: [x]\n" + case("none"), "classes: expected credentials with a class each"),
         ("about: [Manny]\n" + case("none"), "about: no such rule (rules are: Many)"),
