@@ -28,6 +28,7 @@ from monitor.stream.rules import rule_set_of
 from monitor.wire import routed
 from monitor.wire.credentials import ENFORCER_KEY, RULES_KEY, decode_enforcer, decode_rules
 from monitor.wire.state import MARKS_KEY, unpack_subject
+from tests.faults.rising import Rising
 
 if TYPE_CHECKING:
     from monitor.settings import Settings
@@ -173,49 +174,43 @@ def check_commits(
 ) -> None:
     """D: at no sample was more committed than was durable then; `compacted` logs of `state` do not tell."""
     to.seen["samples"] = len(samples)
-    source = settings.sources[0].topic
+    source, partitions = settings.sources[0].topic, range(settings.kafka.partitions)
+    decided, stamped = _decided(logs), [_stamped(logs, partition) for partition in partitions]
+    routed_at = {key: Rising(places) for key, places in fold.places.items()}
     for sample in samples:
         for place, position in sample.committed.items():
             name = place.topic.removeprefix(settings.kafka.topic_prefix)
             if name == "findings":
-                durable = _decided(logs, sample.ends[Partition(settings.topic("credentials"), 0)])
+                durable = decided.below(sample.ends[Partition(settings.topic("credentials"), 0)], 0)
                 to.require(durable >= position, f"D enforce committed {position}, {durable} is decided")
             elif name == "routed" and not compacted:
                 end = sample.ends[Partition(settings.topic("state"), place.partition)]
-                stamp = _stamped(logs, place.partition, end)
+                stamp = stamped[place.partition].below(end, -1)
                 text = f"D detect committed {position} of routed-{place.partition}, state is of {stamp}"
                 to.require(stamp >= position - 1, text)
             elif place.topic == source:
-                missing = _not_yet_routed(settings, fold, place, position, sample)
-                to.require(not missing, f"D intake committed {position} of {place}, not in routed: {missing}")
+                for partition in partitions:
+                    rising = routed_at.get((partition, place.topic, place.partition))
+                    stands = -1 if rising is None else rising.below(position, -1)
+                    end = sample.ends[Partition(settings.topic("routed"), partition)]
+                    text = f"D intake committed {position} of {place}, a record below is not in routed-{partition}"
+                    to.require(stands < end, text)
 
 
-def _decided(logs: Logs, end: int) -> int:
-    newest = 0
-    for record in logs.of("credentials"):
-        if record.offset < end and record.key == ENFORCER_KEY and record.value is not None:
-            newest = max(newest, decode_enforcer(record.value, "").findings_offset)
-    return newest
-
-
-def _stamped(logs: Logs, partition: int, end: int) -> int:
-    stamps = (
-        _unpack(record.value)[1]
-        for record in logs.of("state", partition)
-        if record.offset < end and record.key == MARKS_KEY and record.value is not None
+def _decided(logs: Logs) -> Rising:
+    return Rising(
+        (record.offset, decode_enforcer(record.value, "").findings_offset)
+        for record in logs.of("credentials")
+        if record.key == ENFORCER_KEY and record.value is not None
     )
-    return max(stamps, default=-1)
 
 
-def _not_yet_routed(
-    settings: Settings, fold: Fold, place: Partition, position: int, sample: Sample
-) -> list[tuple[int, int]]:
-    missing = []
-    for partition in range(settings.kafka.partitions):
-        end = sample.ends[Partition(settings.topic("routed"), partition)]
-        places = fold.places.get((partition, place.topic, place.partition), [])
-        missing += [(partition, at) for at, stands in places if at < position and stands >= end]
-    return missing[:_SHOWN]
+def _stamped(logs: Logs, partition: int) -> Rising:
+    return Rising(
+        (record.offset, _unpack(record.value)[1])
+        for record in logs.of("state", partition)
+        if record.key == MARKS_KEY and record.value is not None
+    )
 
 
 def _difference(want: list[bytes], have: list[bytes]) -> tuple[list[bytes], list[bytes]]:
