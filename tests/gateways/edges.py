@@ -1,4 +1,4 @@
-"""The recipes of deploy/ in real gateways: Envoy, HAProxy and nginx, each with keys and ports of a test."""
+"""The recipes of deploy/ in real gateways: Caddy, Envoy, HAProxy and nginx, each with keys and ports of a test."""
 
 from __future__ import annotations
 
@@ -122,6 +122,27 @@ def nginx_config(
     return user + text.replace("http {\n", f"http {{\n{temporary}", 1)
 
 
+def caddy_config(
+    folder: Path, port: int, api_port: int, authz_ports: Sequence[int], keys: Mapping[str, str]
+) -> str:
+    """Return the recipe of deploy/caddy that asks, and write its keys."""
+    lines = (f"{key} {client}\n" for client, key in keys.items())
+    (folder / "api-keys.map").write_text("".join(lines), encoding="utf-8")
+    return filled(
+        DEPLOY / "caddy" / "authz.Caddyfile",
+        **{
+            ":8080 {": f"http://127.0.0.1:{port} {{",
+            "127.0.0.1:8000": f"127.0.0.1:{api_port}",
+            "127.0.0.1:9191": f"127.0.0.1:{authz_ports[0]}",
+            "127.0.0.1:9193": f"127.0.0.1:{authz_ports[-1]}",
+            "output file access.log": f"output file {folder / 'caddy-access.log'}",
+            # A machine that runs all tests at once is no finding.
+            "dial_timeout 250ms": "dial_timeout 10s",
+            "response_header_timeout 500ms": "response_header_timeout 10s",
+        },
+    )
+
+
 @asynccontextmanager
 async def running_edge(
     kind: str,
@@ -149,6 +170,13 @@ async def running_edge(
         config = folder / "haproxy.cfg"
         config.write_text(haproxy_config(folder, port, api_port, keys), encoding="utf-8")
         command = [program("haproxy"), "-db", "-f", str(config)]
+    elif kind == "caddy":
+        config = folder / "Caddyfile"
+        config.write_text(caddy_config(folder, port, api_port, authz_ports, keys), encoding="utf-8")
+        places = [f"XDG_{name}_HOME={folder}" for name in ("DATA", "CONFIG")]
+        caddy = [program("caddy"), "run", "--adapter", "caddyfile", "--config", str(config)]
+        command = ["/usr/bin/env", f"HOME={folder}", *places, *caddy]
+        log = folder / "caddy-access.log"
     else:
         config = folder / "nginx.conf"
         config.write_text(nginx_config(folder, port, api_port, authz_ports, keys), encoding="utf-8")

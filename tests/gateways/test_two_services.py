@@ -34,7 +34,7 @@ KEYS = {"p-1": "key-of-partner-1", "p-2": "key-of-partner-2"}
 OUTAGE_SECONDS = 5.0
 
 
-@pytest.mark.parametrize("kind", ["envoy", "nginx"])
+@pytest.mark.parametrize("kind", ["caddy", "envoy", "nginx"])
 async def test_nobody_gets_through_when_one_is_killed_and_all_is_as_it_was_when_kafka_is_gone(
     kind: str, tmp_path: Path, embedded: EmbeddedBroker, prefix: str
 ):
