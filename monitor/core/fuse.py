@@ -7,14 +7,17 @@ its kind until a person resets it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 #: (time in epoch ms, class, rule, subject)
 Entry = tuple[int, str, str, str]
+#: (class, rule) → subject → when, in epoch ms. Counts are lengths, so one more costs no look at all others.
+Times = Mapping[tuple[str, str], Mapping[str, int]]
 
 CLASS: Final = "class"
 RULE: Final = "rule"
@@ -50,8 +53,8 @@ class Fuse:
     within an interval.
     """
 
-    acted: tuple[Entry, ...] = ()
-    found: tuple[Entry, ...] = ()
+    acted: Times = field(default_factory=dict)
+    found: Times = field(default_factory=dict)
     blown: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
     def admit(self, limits: Limits, entry: Entry) -> tuple[Fuse, str | None]:
@@ -60,72 +63,109 @@ class Fuse:
         What is held is not counted as done.
         """
         at_ms, of_class, rule, subject = entry
-        acted = tuple(done for done in self.acted if done[0] > at_ms - limits.interval_ms)
-        found = tuple(seen for seen in self.found if seen[0] > at_ms - limits.many_ms)
+        acted = _after(self.acted, at_ms - limits.interval_ms)
+        found = _after(self.found, at_ms - limits.many_ms)
+        kind = of_class, rule
         names = (f"{CLASS}/{of_class}", f"{RULE}/{rule}/{of_class}", f"{MANY}/{rule}/{of_class}")
         for name in names:
             if name in self.blown:
                 return replace(self, acted=acted, found=found), name
-        if not any(seen[1:] == entry[1:] for seen in found):
-            found = (*found, entry)
-        state = Fuse(acted, found, self.blown)
-        for name, held, limit, span_ms, what in (
-            (names[2], _subjects(found, of_class, rule), limits.many, limits.many_ms, "found by one rule"),
+        if subject not in found.get(kind, ()):
+            found = _with(found, kind, subject, at_ms)
+        after = _with(acted, kind, subject, at_ms)
+        for name, held, most, span_ms, what in (
+            (names[2], len(found[kind]), limits.many - 1, limits.many_ms, "found by one rule"),
             (
                 names[0],
-                _subjects(acted, of_class) | {subject},
-                limits.of_class(of_class) + 1,
+                _count(after, of_class, limits.of_class(of_class)),
+                limits.of_class(of_class),
                 limits.interval_ms,
                 "refused",
             ),
             (
                 names[1],
-                _subjects(acted, of_class, rule) | {subject},
-                limits.rule_ceiling + 1,
+                len(after[kind]),
+                limits.rule_ceiling,
                 limits.interval_ms,
                 "refused by one rule",
             ),
         ):
-            if len(held) >= limit:
-                why = f"{len(held)} credentials of class {of_class} {what} within {_words(span_ms)}"
-                return replace(state, blown={**self.blown, name: (at_ms, why)}), name
-        return replace(state, acted=(*(done for done in acted if done[1:] != entry[1:]), entry)), None
+            if held > most:
+                why = f"{held} credentials of class {of_class} {what} within {_words(span_ms)}"
+                return Fuse(acted, found, {**self.blown, name: (at_ms, why)}), name
+        return Fuse(after, found, self.blown), None
 
     def used(self, limits: Limits, name: str, at_ms: int) -> tuple[int, int, int]:
         """Return (credentials counted, ceiling, interval in ms) of a fuse at a time."""
         kind, _, rest = name.partition("/")
+        acted = _after(self.acted, at_ms - limits.interval_ms)
         if kind == CLASS:
-            entries = [done for done in self.acted if done[0] > at_ms - limits.interval_ms]
-            return len(_subjects(entries, rest)), limits.of_class(rest), limits.interval_ms
+            return _count(acted, rest), limits.of_class(rest), limits.interval_ms
         rule, _, of_class = rest.rpartition("/")
         if kind == RULE:
-            entries = [done for done in self.acted if done[0] > at_ms - limits.interval_ms]
-            return len(_subjects(entries, of_class, rule)), limits.rule_ceiling, limits.interval_ms
-        entries = [seen for seen in self.found if seen[0] > at_ms - limits.many_ms]
-        return len(_subjects(entries, of_class, rule)), limits.many, limits.many_ms
+            return len(acted.get((of_class, rule), ())), limits.rule_ceiling, limits.interval_ms
+        found = _after(self.found, at_ms - limits.many_ms)
+        return len(found.get((of_class, rule), ())), limits.many, limits.many_ms
 
     def names(self) -> tuple[str, ...]:
         """Return the fuses that something is counted for, or that have blown, sorted."""
-        names = {f"{CLASS}/{of_class}" for _, of_class, _, _ in self.acted}
-        names |= {f"{RULE}/{rule}/{of_class}" for _, of_class, rule, _ in self.acted}
-        names |= {f"{MANY}/{rule}/{of_class}" for _, of_class, rule, _ in self.found}
+        names = {f"{CLASS}/{of_class}" for of_class, _ in self.acted}
+        names |= {f"{RULE}/{rule}/{of_class}" for of_class, rule in self.acted}
+        names |= {f"{MANY}/{rule}/{of_class}" for of_class, rule in self.found}
         return tuple(sorted(names | set(self.blown)))
 
     def reset(self, names: Sequence[str]) -> Fuse:
         """Arm fuses again; what they counted begins anew."""
         return Fuse(
-            tuple(
-                done
-                for done in self.acted
-                if f"{CLASS}/{done[1]}" not in names and f"{RULE}/{done[2]}/{done[1]}" not in names
-            ),
-            tuple(seen for seen in self.found if f"{MANY}/{seen[2]}/{seen[1]}" not in names),
+            {
+                (of_class, rule): times
+                for (of_class, rule), times in self.acted.items()
+                if f"{CLASS}/{of_class}" not in names and f"{RULE}/{rule}/{of_class}" not in names
+            },
+            {
+                (of_class, rule): times
+                for (of_class, rule), times in self.found.items()
+                if f"{MANY}/{rule}/{of_class}" not in names
+            },
             {name: blown for name, blown in self.blown.items() if name not in names},
         )
 
 
-def _subjects(entries: Sequence[Entry], of_class: str, rule: str | None = None) -> set[str]:
-    return {entry[3] for entry in entries if entry[1] == of_class and rule in (None, entry[2])}
+def entries_of(times: Times) -> Iterator[Entry]:
+    """Yield what was counted, one entry each."""
+    for (of_class, rule), subjects in times.items():
+        for subject, at_ms in subjects.items():
+            yield at_ms, of_class, rule, subject
+
+
+def times_of(entries: Iterable[Entry]) -> Times:
+    """Return what `entries` count; of equal ones the last."""
+    times: dict[tuple[str, str], dict[str, int]] = {}
+    for at_ms, of_class, rule, subject in entries:
+        times.setdefault((of_class, rule), {})[subject] = at_ms
+    return times
+
+
+def _after(times: Times, before_ms: int) -> Times:
+    """Return those later than a time; what has none is left out."""
+    kept: dict[tuple[str, str], Mapping[str, int]] = {}
+    for kind, subjects in times.items():
+        if min(subjects.values()) > before_ms:
+            kept[kind] = subjects
+        elif some := {subject: at_ms for subject, at_ms in subjects.items() if at_ms > before_ms}:
+            kept[kind] = some
+    return kept
+
+
+def _with(times: Times, kind: tuple[str, str], subject: str, at_ms: int) -> Times:
+    return {**times, kind: {**times.get(kind, {}), subject: at_ms}}
+
+
+def _count(times: Times, of_class: str, enough: int = 0) -> int:
+    """Count the credentials of a class, each once; a number up to `enough` may be too high."""
+    of_rules = [subjects for (name, _), subjects in times.items() if name == of_class]
+    at_most = sum(map(len, of_rules))
+    return at_most if at_most <= enough else len(set().union(*of_rules))
 
 
 def _words(span_ms: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,11 +42,12 @@ class Alert:
     annotations: Mapping[str, str]
     since: float
     until: float | None = None
+    #: What tells it from others.
+    key: frozenset[tuple[str, str]] = field(init=False, repr=False, compare=False)
 
-    @property
-    def key(self) -> frozenset[tuple[str, str]]:
-        """What tells it from others."""
-        return frozenset(self.labels.items())
+    def __post_init__(self) -> None:
+        """Make the key once: thousands are compared at every change."""
+        object.__setattr__(self, "key", frozenset(self.labels.items()))
 
     def plain(self, now: float) -> dict[str, Any]:
         """Return Alertmanager's form."""

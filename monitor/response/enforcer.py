@@ -32,6 +32,7 @@ from monitor.response.pager import Pager
 from monitor.response.people import People
 from monitor.response.receipts import Receipts
 from monitor.response.reporting import refresh, report, silence
+from monitor.response.showing import Showing
 from monitor.response.states import Decision, Step
 from monitor.response.writer import Writer
 from monitor.stream.fatal import guarded_task
@@ -85,6 +86,7 @@ class Enforcer:
         )
         self._desk: DeliveryDesk | None = None
         self._pager = Pager(settings.observe, metrics)
+        self._showing = Showing(self._refresh, on_fatal)
         #: The statuses that are on their way back to detect.
         self._said = Delivery()
         self._rules: RulesInForce | None = None
@@ -156,7 +158,7 @@ class Enforcer:
             )
         ]
         self._pager.start(book.records.values())
-        self._refresh()
+        self._showing.changed()
         log.info("enforcer active", mode=book.policy.mode, next_finding=self.findings_offset)
 
     async def stop(self) -> None:
@@ -191,6 +193,7 @@ class Enforcer:
                 task.cancel()
             # A consumer of aiokafka that is being opened or closed may swallow a cancellation.
             await asyncio.wait(left, timeout=1.0)
+        self._showing.stop()
         silence(self._metrics)  # only now: nobody of ours speaks any more
 
     # Findings
@@ -268,7 +271,7 @@ class Enforcer:
         decisions = [decision for step in steps for decision in step.decisions]
         report(decisions, self._book, self._metrics)
         if decisions:
-            self._refresh()
+            self._showing.changed()
 
     def _refresh(self) -> None:
         self._pager.show(self._book.records.values())
@@ -322,7 +325,7 @@ class Enforcer:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             self._book.directory = self._directory.read_if_changed(self._book.directory)
             await self._writer.change(Step)
-            self._refresh()
+            self._showing.changed()
 
     async def _outlast(self) -> None:
         # Where nobody was active before, nobody's calls are on their way.

@@ -35,7 +35,8 @@ class Pager:
         self._incident_url = observe.incident_url
         self._metrics = metrics
         self._desk = AlertDesk(observe.alertmanagers, metrics)
-        self._shown: set[str] = set()
+        #: What fires, by the incident: the record as it was, and its alert.
+        self._shown: dict[str, tuple[CredentialRecord, Alert]] = {}
 
     def start(self, book: Iterable[CredentialRecord]) -> None:
         """Take over: go on with what fires, and end what the one before may have left firing."""
@@ -54,12 +55,17 @@ class Pager:
 
     def show(self, book: Iterable[CredentialRecord]) -> None:
         """Let what is open and not contained fire, and what no longer is end."""
-        firing = [record for record in book if _fires(record)]
-        new = [record for record in firing if record.incident not in self._shown]
-        self._shown = {record.incident for record in firing}
-        self._desk.want([self._alert(record) for record in firing])
-        for record in new:
-            self._desk.on_next(_Since(self._metrics, record.requested_ms))
+        before, self._shown = self._shown, {}
+        for record in book:
+            if not _fires(record):
+                continue
+            shown = before.get(record.incident)
+            if shown is None or shown[0] is not record:
+                shown = record, self._alert(record)
+            self._shown[record.incident] = shown
+        self._desk.want([alert for _, alert in self._shown.values()])
+        for incident in self._shown.keys() - before.keys():
+            self._desk.on_next(_Since(self._metrics, self._shown[incident][0].requested_ms))
 
     def found(self, finding: Mapping[str, Any]) -> None:
         """Let a finding of a rule that only alerts fire for a while; one in shadow mode does not."""

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from monitor.core.fuse import Fuse
+from monitor.core.fuse import Fuse, entries_of, times_of
 from monitor.wire.credentials import FORMAT_VERSION, read_json
 
 FUSE_KEY: Final = b"@fuse"
@@ -81,13 +81,13 @@ class AllowedRecord(msgspec.Struct, frozen=True, kw_only=True):
 def fuse_record(fuse: Fuse) -> FuseRecord:
     """Return the record of a fuse."""
     blown = {name: Blown(at_ms=at_ms, why=why) for name, (at_ms, why) in fuse.blown.items()}
-    return FuseRecord(acted=fuse.acted, found=fuse.found, blown=blown)
+    return FuseRecord(acted=tuple(entries_of(fuse.acted)), found=tuple(entries_of(fuse.found)), blown=blown)
 
 
 def fuse_of(record: FuseRecord) -> Fuse:
     """Return the fuse of a record."""
     blown = {name: (blown.at_ms, blown.why) for name, blown in record.blown.items()}
-    return Fuse(record.acted, record.found, blown)
+    return Fuse(times_of(record.acted), times_of(record.found), blown)
 
 
 def decode_fuse(value: bytes, place: str) -> FuseRecord:

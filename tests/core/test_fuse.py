@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.core.fuse import Entry, Fuse, Limits
+from monitor.wire.safety import fuse_of, fuse_record
 
 LIMITS = Limits(interval_ms=100, ceiling=3, ceilings={"account": 5}, rule_ceiling=2, many=4, many_ms=20)
 WIDE = Limits(interval_ms=3_600_000, ceiling=20, ceilings={}, rule_ceiling=50, many=50, many_ms=60_000)
@@ -101,3 +102,89 @@ def test_a_fuse_that_has_blown_holds_until_it_is_reset_and_then_counts_anew():
     fuse = fuse.reset(["rule/r/partner"])
     assert fuse.blown == {}
     assert fuse.admit(LIMITS, late)[1] is None
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.integers(-5, 30),
+            st.sampled_from(["partner", "account"]),
+            st.sampled_from("rs"),
+            st.integers(0, 9),
+            st.sampled_from([None] * 15 + ["class/partner", "rule/r/partner", "many/s/account"]),
+        ),
+        max_size=60,
+    )
+)
+def test_it_says_what_a_plain_list_of_all_says(steps: list[tuple[int, str, str, int, str | None]]):
+    """Also where the clock goes back a little, and where it is reset in between."""
+    at, fuse, plain = 1000, Fuse(), PlainFuse()
+    for later, of_class, rule, subject, reset in steps:
+        at += later
+        entry = at, of_class, rule, f"gate/{subject}"
+        fuse, name = fuse.admit(LIMITS, entry)
+        assert name == plain.admit(LIMITS, entry)
+        if reset is not None:
+            fuse = fuse.reset([reset])
+            plain.reset(reset)
+        assert dict(fuse.blown) == plain.blown
+        assert fuse_of(fuse_record(fuse)) == fuse
+        for known in fuse.names():
+            assert fuse.used(LIMITS, known, at)[0] == plain.used(LIMITS, known, at)
+
+
+class PlainFuse:
+    """All that ever happened in two lists, looked through each time."""
+
+    def __init__(self) -> None:
+        self.acted: list[Entry] = []
+        self.found: list[Entry] = []
+        self.blown: dict[str, tuple[int, str]] = {}
+
+    def admit(self, limits: Limits, entry: Entry) -> str | None:
+        """Return the fuse that holds it."""
+        at_ms, of_class, rule, _ = entry
+        self.acted = [one for one in self.acted if one[0] > at_ms - limits.interval_ms]
+        self.found = [one for one in self.found if one[0] > at_ms - limits.many_ms]
+        by_class, by_rule, many = f"class/{of_class}", f"rule/{rule}/{of_class}", f"many/{rule}/{of_class}"
+        for name in (by_class, by_rule, many):
+            if name in self.blown:
+                return name
+        if all(one[1:] != entry[1:] for one in self.found):
+            self.found.append(entry)
+        before = self.acted
+        self.acted = [*(one for one in before if one[1:] != entry[1:]), entry]
+        of = f"credentials of class {of_class}"
+        for name, most, why in (
+            (many, limits.many - 1, f"{of} found by one rule within {limits.many_ms // 1000} s"),
+            (by_class, limits.of_class(of_class), f"{of} refused within {limits.interval_ms // 1000} s"),
+            (by_rule, limits.rule_ceiling, f"{of} refused by one rule within {limits.interval_ms // 1000} s"),
+        ):
+            count = self.used(limits, name, at_ms)
+            if count > most:
+                self.acted = before
+                self.blown[name] = (at_ms, f"{count} {why.replace(' 0 s', ' 0 min')}")
+                return name
+        return None
+
+    def used(self, limits: Limits, name: str, at_ms: int) -> int:
+        """Count the credentials of a fuse."""
+        kind, *rule, of_class = name.split("/")
+        counted, span_ms = (
+            (self.found, limits.many_ms) if kind == "many" else (self.acted, limits.interval_ms)
+        )
+        return len(
+            {
+                one[3]
+                for one in counted
+                if one[0] > at_ms - span_ms and one[1] == of_class and rule in ([], [one[2]])
+            }
+        )
+
+    def reset(self, name: str) -> None:
+        """Arm it again."""
+        kind, *rule, of_class = name.split("/")
+        keep = "found" if kind == "many" else "acted"
+        kept = [one for one in getattr(self, keep) if one[1] != of_class or rule not in ([], [one[2]])]
+        setattr(self, keep, kept)
+        self.blown.pop(name, None)
