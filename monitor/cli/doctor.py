@@ -11,16 +11,26 @@ import click
 if TYPE_CHECKING:
     from monitor.cli.doctor_checks import Result
 
+#: Those of `monitor.stream.plan`, which is imported only when it is needed.
+_ROLES: Final = ("intake", "detect", "enforce", "authz", "ship", "operator")
 _MARKS: Final = {"ok": "ok  ", "warning": "WARN", "failed": "FAIL"}
 
 
 @click.command()
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    type=click.Choice(_ROLES),
+    help="Whose rights in Kafka are asked for, several times if need be. Default: worker.roles of the configuration.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("-c", "--config", type=click.Path(path_type=Path), help="Default: ./monitor.yaml")
-def command(config: Path | None, *, as_json: bool) -> None:
+def command(roles: tuple[str, ...], config: Path | None, *, as_json: bool) -> None:
     """Try Kafka, topics, rights, clocks, feeds, gateways, the decision service and Alertmanager.
 
-    Changes nothing. Run it where a worker runs, as the user that it runs as: what it may reach and do is
+    Changes nothing; a role that writes in transactions leaves an idle transactional id, which the broker
+    forgets. Run it where a worker runs, as the user that it runs as: what it may reach and do is
     what is tried. Exit code 0 where nothing failed, 1 otherwise; warnings do not count.
     """
     import orjson
@@ -31,7 +41,7 @@ def command(config: Path | None, *, as_json: bool) -> None:
 
     settings = load_settings(config)
     configure_logs("console")
-    results = asyncio.run(examine(settings))
+    results = asyncio.run(examine(settings, roles or settings.worker.roles))
     if as_json:
         plain = [result._asdict() for result in results]
         click.echo(orjson.dumps({"checks": plain}, option=orjson.OPT_INDENT_2).decode())

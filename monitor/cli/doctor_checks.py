@@ -16,13 +16,18 @@ from monitor.intake.inputs import Input
 from monitor.response.adapters import build_endpoints
 from monitor.stream.kafka import consumer_options
 from monitor.stream.overview import read_overview
+from monitor.stream.plan import rights_of
 from monitor.stream.reach import wait_for_broker
+from monitor.stream.rights import ask, may_do_everything
 from monitor.stream.topics import check_topics, partition_counts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiokafka.structs import ConsumerRecord
 
-    from monitor.settings import Settings, SourceSettings
+    from monitor.settings import KafkaSettings, Settings, SourceSettings
+    from monitor.stream.plan import Right
 
 #: Records of each partition that are looked at.
 _SAMPLE: Final = 100
@@ -42,18 +47,60 @@ class Result(NamedTuple):
     found: str
 
 
-async def examine(settings: Settings) -> list[Result]:
-    """Try everything, in the order in which one thing needs another."""
+async def examine(settings: Settings, roles: Sequence[str]) -> list[Result]:
+    """Try everything, in the order in which one thing needs another; `roles` are those whose rights we need."""
     try:
         await wait_for_broker(settings.kafka)
     except MonitorError as error:
         return [Result("Kafka", "failed", str(error)), *await _around(settings)]
     results = [Result("Kafka", "ok", ", ".join(settings.kafka.bootstrap_servers))]
+    results += await asyncio.to_thread(_rights, settings, roles)
     results += await _topics(settings)
     results += await _monitor(settings)
     for source in settings.sources:
         results += await _source(settings, source)
     return [*results, *await _around(settings)]
+
+
+def _rights(settings: Settings, roles: Sequence[str]) -> list[Result]:
+    """Tell which rights each role lacks, on each cluster that it uses."""
+    needed = {role: rights_of(settings, role) for role in roles}
+    clusters: list[KafkaSettings] = []
+    for right in (right for rights in needed.values() for right in rights):
+        if right.kafka not in clusters:
+            clusters.append(right.kafka)
+    results = []
+    for kafka in clusters:
+        servers = ",".join(kafka.bootstrap_servers)
+        try:
+            if may_do_everything(kafka):
+                found = f"we may do everything on {servers}: it has no authorizer, or we are a superuser"
+                results.append(Result("rights", "warning", found))
+                continue
+            for role, rights in needed.items():
+                here = [right for right in rights if right.kafka == kafka]
+                if here:
+                    results += _rights_of_role(kafka, role, here)
+        except MonitorError as error:
+            results.append(Result("rights", "failed", f"{servers} does not tell: {error}"))
+    return results
+
+
+def _rights_of_role(kafka: KafkaSettings, role: str, rights: list[Right]) -> list[Result]:
+    what = f"rights of {role}"
+    results = []
+    unknown: dict[str, list[str]] = {}
+    for right, lacking, why in ask(kafka, rights):
+        resource = f"{right.resource} {right.name}"
+        if lacking is None:
+            unknown.setdefault(why, []).append(resource)
+        elif lacking.operations:
+            remedy = lacking.grant(kafka.sasl_username or role)
+            operations = " and ".join(lacking.operations)
+            results.append(Result(what, "failed", f"lacks {operations} on {resource}: {remedy}"))
+    for why, resources in unknown.items():
+        results.append(Result(what, "warning", f"not known of {', '.join(resources)}: {why}"))
+    return results or [Result(what, "ok", f"has all that it needs, on {len(rights)} of Kafka's resources")]
 
 
 async def _topics(settings: Settings) -> list[Result]:

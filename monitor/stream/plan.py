@@ -1,9 +1,9 @@
-"""What `monitor init --plan` prints: for whoever owns the cluster, topics and rights per role."""
+"""Topics and rights per role: `monitor init --plan` prints them, `monitor doctor` asks the broker for them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from monitor.stream.topics import OWN_TOPICS, source_topics, topic_specs
 
@@ -66,13 +66,62 @@ _RIGHTS: Final[dict[str, _Rights]] = {
 }
 
 
+#: In the order in which the plan tells them.
+ROLES: Final = tuple(_RIGHTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """What one role must be allowed to do with one resource; operations are called as Kafka's commands do."""
+
+    kafka: KafkaSettings
+    resource: Literal["topic", "group", "transactional-id"]
+    name: str
+    operations: tuple[str, ...]
+    prefixed: bool = False  # every resource whose name begins so
+
+    def grant(self, principal: str) -> str:
+        """Return the command by which the owner of the cluster gives it."""
+        servers = ",".join(self.kafka.bootstrap_servers)
+        allowed = "".join(f" --operation {operation}" for operation in self.operations)
+        pattern = " --resource-pattern-type prefixed" if self.prefixed else ""
+        return (
+            f"kafka-acls.sh --bootstrap-server {servers} --add --allow-principal User:{principal}{allowed}"
+            f" --{self.resource} {self.name}{pattern}"
+        )
+
+
+def rights_of(settings: Settings, role: str) -> list[Right]:
+    """Return all that a role of `ROLES` must be allowed to do."""
+    kafka, rights = settings.kafka, _RIGHTS[role]
+    needed = list(_source_rights(settings, role))
+    for topic in OWN_TOPICS:
+        operations = (
+            *(["Read"] if topic in rights.read else []),
+            *(["Write"] if topic in rights.write else []),
+            *(["Create"] if rights.create else []),
+            *(["Describe", "DescribeConfigs"] if rights.checks else []),
+        )
+        if operations:
+            needed.append(Right(kafka, "topic", settings.topic(topic), operations))
+    needed += [Right(kafka, "group", settings.group(group), ("Read",)) for group in rights.groups]
+    if rights.transactions:
+        ids = f"{kafka.topic_prefix}{role}"
+        needed.append(Right(kafka, "transactional-id", ids, ("Write", "Describe"), prefixed=True))
+    return needed
+
+
 def plan(settings: Settings) -> str:
     """Return the topics with their settings, and the rights of each role, as Kafka's own commands.
 
     Nothing is contacted. ``User:intake`` and the like stand for the principals of the roles; one
     process with several roles needs the rights of each.
     """
-    return "\n".join([*_topics(settings), "", *_rights(settings)]) + "\n"
+    lines = [*_topics(settings), ""]
+    for role, rights in _RIGHTS.items():
+        lines.append(f"# {role}: {rights.why}")
+        lines += [right.grant(role) for right in rights_of(settings, role)]
+    return "\n".join(lines) + "\n"
 
 
 def _topics(settings: Settings) -> Iterator[str]:
@@ -89,49 +138,13 @@ def _topics(settings: Settings) -> Iterator[str]:
         yield f"# Sources, which must exist already on {','.join(cluster.bootstrap_servers)}: {names}"
 
 
-def _rights(settings: Settings) -> Iterator[str]:
-    kafka = settings.kafka
-    for role, rights in _RIGHTS.items():
-        yield f"# {role}: {rights.why}"
-        acl = _Acl(kafka, role)
-        yield from _source_rights(settings, role)
-        for topic in OWN_TOPICS:
-            operations = [
-                *(["Read"] if topic in rights.read else []),
-                *(["Write"] if topic in rights.write else []),
-                *(["Create"] if rights.create else []),
-                *(["Describe", "DescribeConfigs"] if rights.checks else []),
-            ]
-            if operations:
-                yield acl.allow(operations, f"--topic {settings.topic(topic)}")
-        for group in rights.groups:
-            yield acl.allow(("Read",), f"--group {settings.group(group)}")
-        if rights.transactions:
-            yield acl.allow(
-                ("Write", "Describe"),
-                f"--transactional-id {kafka.topic_prefix}{role} --resource-pattern-type prefixed",
-            )
-
-
-def _source_rights(settings: Settings, role: str) -> Iterator[str]:
+def _source_rights(settings: Settings, role: str) -> Iterator[Right]:
     """Yield what a role may do on the sources, which may be on a cluster of their own."""
     operation = {"intake": "Read", "operator": "Read", "ship": "Write"}.get(role)
     if operation is None:
         return
     for cluster, topics in source_topics(settings):
-        acl = _Acl(cluster, role)
         for topic in topics:
-            yield acl.allow((operation, "Describe"), f"--topic {topic}")
+            yield Right(cluster, "topic", topic, (operation, "Describe"))
         if cluster != settings.kafka and operation == "Read":
-            yield acl.allow(("Read",), f"--group {settings.group('intake')}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Acl:
-    kafka: KafkaSettings
-    role: str
-
-    def allow(self, operations: list[str] | tuple[str, ...], resource: str) -> str:
-        allowed = "".join(f" --operation {operation}" for operation in operations)
-        servers = ",".join(self.kafka.bootstrap_servers)
-        return f"kafka-acls.sh --bootstrap-server {servers} --add --allow-principal User:{self.role}{allowed} {resource}"
+            yield Right(cluster, "group", settings.group("intake"), ("Read",))

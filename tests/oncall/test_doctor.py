@@ -7,8 +7,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import click
 import pytest
 
+from monitor.cli.doctor import command as doctor
+from monitor.stream.plan import ROLES
 from monitor.stream.topics import create_embedded
 from tests.integration.stack import Stack, wait_for
 
@@ -64,3 +67,9 @@ def test_the_canary_goes_to_sources_that_it_can_write_for(stack: Stack):
     done = stack.run("canary", "--source", "other", "--once")
     assert done.returncode == 78
     assert "there is: gate" in done.stderr
+
+
+def test_the_rights_of_every_role_of_the_plan_can_be_asked_for():
+    (option,) = [option for option in doctor.params if option.name == "roles"]
+    assert isinstance(option.type, click.Choice)
+    assert tuple(option.type.choices) == ROLES
