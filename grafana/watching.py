@@ -58,7 +58,7 @@ def on_call() -> Json:
             stat(
                 "Open incidents",
                 "sum(access_monitor_open_incidents) or vector(0)",
-                what="Credentials that are refused now.",
+                what="Their responses have not ended.",
                 width=3,
             ),
             stat(

@@ -39,7 +39,7 @@ _TOLD: Final = ("outcome", "text", "summary", "adapter", "attempt", "proof", "le
 
 
 def is_unfinished(view: IncidentView) -> bool:
-    """Return whether somebody is still to say what it was, also where the response is over."""
+    """Return whether somebody is still to say what it was; `open` says whether the response goes on."""
     return view.closed is None and view.dismissed is None
 
 

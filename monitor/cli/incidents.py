@@ -45,7 +45,7 @@ def command() -> None:
 @click.option("--all", "everything", is_flag=True, help="Also those that are closed or dismissed.")
 @REACH
 def list_(*, everything: bool, **options: Any) -> None:
-    """List the incidents that nobody has closed or dismissed, the newest first."""
+    """List unfinished incidents, which nobody has closed or dismissed, the newest first."""
     import msgspec
 
     how = reach(options)
@@ -59,7 +59,7 @@ def list_(*, everything: bool, **options: Any) -> None:
     if how.as_json:
         echo_json(msgspec.to_builtins(views))
     elif not views:
-        click.echo("No open incidents.")
+        click.echo("No unfinished incidents: each is closed or dismissed.")
     else:
         now_ms = int(time.time() * 1000)
         table(_HEADINGS, (_row(view, now_ms) for view in views))

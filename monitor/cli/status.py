@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 def command(config: Path | None, *, as_json: bool) -> None:
     """Show mode, rules, feeds, lag and open incidents, read from Kafka.
 
+    An incident is open until its response ends: expired, reinstated or dismissed. `monitor incidents
+    list` shows the unfinished ones, which somebody is still to close.
     Lag counts records whose effect is not durable yet; a quiet detect catches up within seconds.
     An incident is contained once a refusal was seen in the events after the decision. Accepted means
     that the gateway was told, and that no request of the credential was seen since.
@@ -59,7 +61,7 @@ def _print(overview: Overview) -> None:
     console.print(feeds)
     console.print()
     if not overview.incidents:
-        console.print("No open incidents.")
+        console.print("No open incidents: no response goes on.")
         return
     for incident in overview.incidents:
         _print_incident(console.print, incident, overview.at_ms)

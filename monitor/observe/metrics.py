@@ -212,7 +212,7 @@ class Metrics(DetectMetrics):
             "Age of the oldest status that a gateway has not accepted, in seconds; 0 with none.",
         )
         self.open_incidents = self._gauge(
-            "open_incidents", "Incidents that are neither ended nor given up, by state.", "state"
+            "open_incidents", "Incidents whose response has not ended, by its state.", "state"
         )
         self.held = self._gauge(
             "held", "Responses that are held, by what holds them; the credentials stay active.", "reason"
@@ -250,7 +250,8 @@ class Metrics(DetectMetrics):
         )
         self.incident_info = self._gauge(
             "incident_info",
-            "1 for each open incident, with its rule's id and state; the newest ones, up to a ceiling.",
+            "1 for each open incident (its response has not ended), with its rule's id and state; the newest"
+            " ones, up to a ceiling.",
             "incident",
             "rule",
             "state",

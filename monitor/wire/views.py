@@ -65,6 +65,8 @@ class CredentialView(msgspec.Struct, frozen=True, kw_only=True):
 class IncidentView(msgspec.Struct, frozen=True, kw_only=True):
     """What happened with one credential, and how far the response has come.
 
+    It is `open` until the response ends (expired, reinstated, dismissed), and unfinished until somebody
+    has closed or dismissed it: one may be over and unfinished, or closed while the credential is refused.
     `held_for` says why a response waits: ``fuse``, ``protected``, ``stale``, ``paused``, and
     `approvals` who agreed so far, of `approvals_needed`. `patients` counts those read with success
     since the first event of the finding's window; where `patients_capped`, there were more. `leaked` are

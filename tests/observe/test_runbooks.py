@@ -51,7 +51,7 @@ def test_links_of_a_page_lead_somewhere(page: Path):
 def commands_of(page: Path) -> list[str]:
     """Return the commands of ours that a page names, in the text and in its blocks."""
     text = " ".join(page.read_text(encoding="utf-8").split())
-    blocks = re.findall(r"^\$ (monitor .*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    blocks = re.findall(r"^ *\$ (monitor .*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return blocks + re.findall(r"`(monitor [^`]+)`", text)
 
 

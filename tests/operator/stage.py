@@ -285,7 +285,7 @@ class StandIn:
         if isinstance(act, Qualify):
             changes = {"qualified": person, "qualified_as": act.qualified}
         elif isinstance(act, Close):
-            changes = {"closed": person, "verdict": act.verdict, "open": False}
+            changes = {"closed": person, "verdict": act.verdict}
         self.add(msgspec.structs.replace(self.cases[act.incident], **changes))
 
     def _switch(self, act: Act) -> None:

@@ -224,6 +224,19 @@ def test_lists_show_what_needs_somebody(service: Service):
     assert "INC-0141" in service.monitor("incidents", "list", "--all").out
 
 
+def test_an_incident_is_finished_by_a_person_and_open_until_its_response_ends(service: Service):
+    """Closed while the credential is refused, and over while nobody has closed it."""
+    refused, over = incident("INC-0141"), incident("INC-0142", finding="5e5b", state="expired", open=False)
+    service.book.add(refused, over)
+    assert service.monitor("incidents", "close", "141", "--verdict", "benign", *WHY).code == 0
+    (listed,) = json.loads(service.monitor("incidents", "list", "--json").out)
+    assert (listed["incident"], listed["open"]) == ("INC-0142", False)
+    assert service.monitor("incidents", "close", "142", "--verdict", "benign", *WHY).code == 0
+    assert service.monitor("incidents", "list").out.startswith("No unfinished incidents")
+    kept = json.loads(service.monitor("incidents", "list", "--all", "--json").out)
+    assert {one["incident"]: one["open"] for one in kept} == {"INC-0141": True, "INC-0142": False}
+
+
 def test_fuse_status_says_what_to_do_when_it_has_tripped(service: Service):
     assert "armed" in service.monitor("fuse", "status").out
     service.book.ceilings = [
