@@ -10,6 +10,7 @@ from orjson import JSONDecodeError, loads
 
 from monitor.errors import RejectedRecordError
 from monitor.intake.event import Event, PartlyRead
+from monitor.intake.formats.flat import UNUSUAL, Flat
 from monitor.intake.formats.json import parse, parse_text
 from monitor.intake.formats.paths import Path
 from monitor.intake.formats.reading import NOTHING_AROUND, compile_reader
@@ -184,6 +185,10 @@ class DeclaredFormat(_Declared):
         keep_ids = trust_ids or self.ids_are_gateways
         read = compile_reader(self.spec, realm, match, note_secret, keep_ids=keep_ids)
         limit = max_record_bytes or self.max_record_bytes
+        flat = Flat.of(self.spec)
+        if flat is not None:
+            read_flat = compile_reader(self.spec, realm, match, note_secret, keep_ids=keep_ids, flat=flat)
+            return _flat_decoder(flat.decode, read_flat, limit, any_way)
 
         def decode(value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> Sequence[Event]:
             if value and len(value) <= limit:
@@ -279,6 +284,28 @@ class Enveloped(_Declared):
         for prefix in self.spec.strip:
             text = text.removeprefix(prefix).lstrip()
         return text
+
+
+def _flat_decoder(
+    slots_of: Callable[[bytes], Any],
+    read: Callable[[Any, Sequence[tuple[str, bytes]], Around], Event | None],
+    limit: int,
+    any_way: Decoder,
+) -> Decoder:
+    """Return the decoder of a flat format; what is unusual goes the general way."""
+
+    def decode(value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> Sequence[Event]:
+        if value and len(value) <= limit:
+            try:
+                record = slots_of(value)
+            except UNUSUAL:
+                record = None
+            if record is not None:
+                event = read(record, headers, NOTHING_AROUND)
+                return _EMPTY if event is None else (event,)
+        return any_way(value, headers)
+
+    return decode
 
 
 def _batch(

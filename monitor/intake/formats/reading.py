@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from monitor.intake.event import Event
+    from monitor.intake.formats.flat import Flat
     from monitor.intake.formats.specification import FormatSpec
     from monitor.intake.routes import Matcher
 
@@ -35,13 +36,16 @@ def compile_reader(
     note_secret: Callable[[str], None],
     *,
     keep_ids: bool,
+    flat: Flat | None = None,
 ) -> ReadOne:
     """Return the reader of one document: an event, or None where it is none (`only_when`).
 
     `match` finds a path's route template. `note_secret` is told the place of each secret that the
     gateway should not have logged. The reader raises RejectedRecordError, without repeating a value.
     """
-    source = Source(spec, note_secret)
+    source = Source(spec, note_secret, flat)
+    if flat is None:
+        source.put("if doc.__class__ is not dict: raise not_an_object(doc)")
     _preparation(spec, source)
     _numbers(source)
     _texts(spec, source, keep_ids=keep_ids)
@@ -64,7 +68,6 @@ def compile_reader(
 
 
 def _preparation(spec: FormatSpec, source: Source) -> None:
-    source.put("if doc.__class__ is not dict: raise not_an_object(doc)")
     for place in spec.key_values:
         source.put(f"doc = with_key_values(doc, {source.constant(place)})")
     if spec.only_when:
@@ -91,8 +94,7 @@ def _numbers(source: Source) -> None:
 
 def _texts(spec: FormatSpec, source: Source, *, keep_ids: bool) -> None:
     for name in ("tenant", "method", "route", "gateway"):
-        source.text(name)
-        source.put("if v is not None and not (v.isprintable() and len(v) <= MAX_TEXT): v = clean(v)")
+        source.tidy_text(name)
         source.put(f"{name} = v")
     # A client's own: their content is hashed, or goes no further.
     for name in ("object", "client_ip", "path"):
@@ -133,7 +135,7 @@ def _principal(spec: FormatSpec, source: Source) -> None:
     allowed = f" and {source.condition(rule)}" if isinstance(rule, dict) else ""
     source.text("principal")
     source.put(f"if v is not None and status != {_UNAUTHORIZED}{allowed}:")
-    source.put("    principal = v if v.isprintable() and len(v) <= MAX_TEXT else checked_principal(v)")
+    source.put("    principal = principals[v]")
     source.put("else: principal = None")
     source.put("kind = None")
     if spec.fields.principal_kind is not None:
@@ -157,4 +159,4 @@ def _patients(spec: FormatSpec, source: Source) -> None:
     for one in alternatives:
         there = source.there(one)
         find = source.constant(pairs_of(one, nulls))
-        source.put(f"if not patients{there}: patients = {find}(doc, headers, tenant)")
+        source.put(f"if not patients{there}: patients = {find}({source.document}, headers, tenant)")

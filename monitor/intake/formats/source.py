@@ -13,6 +13,7 @@ from monitor.core.events import PrincipalKind
 from monitor.errors import RejectedRecordError
 from monitor.intake.event import MAX_TEXT, Event, clean
 from monitor.intake.formats.paths import parse_path
+from monitor.intake.formats.remembered import Remembered
 from monitor.intake.formats.specification import Presence
 from monitor.intake.formats.ways import as_text, holds, parsed, value_of, written
 from monitor.intake.values import (
@@ -27,6 +28,7 @@ from monitor.intake.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from monitor.intake.formats.flat import Flat
     from monitor.intake.formats.paths import Path
     from monitor.intake.formats.specification import Condition, FormatSpec, ValueSpec
 
@@ -39,9 +41,12 @@ _realm = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z").match
 class Source:
     """The source of a reader as it grows."""
 
-    def __init__(self, spec: FormatSpec, note_secret: Callable[[str], None]) -> None:
+    def __init__(
+        self, spec: FormatSpec, note_secret: Callable[[str], None], flat: Flat | None = None
+    ) -> None:
         self._spec = spec
         self._note_secret = note_secret
+        self._flat = flat
         self._lines: list[str] = []
         self._constants: dict[str, Any] = {"NULLS": frozenset(("", *spec.nulls))}
         self._nodes: dict[tuple[str, ...], str] = {}
@@ -75,9 +80,9 @@ class Source:
         for place, wanted in condition.items():
             keys = parse_path(place).keys
             if keys is None:
-                parts.append(f"{self.constant(holds({place: wanted}))}(doc)")
+                parts.append(f"{self.constant(holds({place: wanted}))}({self.document})")
                 continue
-            value = f"{self.node(keys[:-1])}({self.constant(keys[-1])})"
+            value = self._at(keys)
             if isinstance(wanted, Presence) and wanted.present is not None:
                 parts.append(f"({value} {'not in' if wanted.present else 'in'} ABSENT)")
             elif isinstance(wanted, Presence):
@@ -106,6 +111,17 @@ class Source:
             ]
 
         self._each(field, parse, getattr(self._spec.fields, field) or ())
+
+    def tidy_text(self, field: str) -> None:
+        """Set `v` to the text of a field that is safe to show, or None; such texts recur."""
+        tidy = self.constant(
+            Remembered(lambda text: None if text in self._constants["NULLS"] else clean(text))
+        )
+        parse = [
+            f"if v.__class__ is str: v = {tidy}[v]",
+            f"elif v is not None: v = clean(text(v, {field!r}))",
+        ]
+        self._each(field, lambda _: parse, getattr(self._spec.fields, field) or ())
 
     def text(self, field: str, alternatives: Sequence[ValueSpec] | None = None) -> None:
         """Set `v` to the text of a field, or None."""
@@ -145,7 +161,7 @@ class Source:
                 f"v = {value} if {self.condition(one.when)} else None" if one.when else f"v = {value}"
             ], True
         if one.path is None:
-            return [f"v = {self.constant(self._function(one, field))}(doc, headers)"], True
+            return [f"v = {self.constant(self._function(one, field))}({self.document}, headers)"], True
         get = self._get(one.path)
         if one.is_plain:
             return [f"v = {get}"], True
@@ -154,7 +170,7 @@ class Source:
         # A function costs more than a look whether there is anything for it.
         return [
             f"v = {get}",
-            f"if v is not None: v = {self.constant(self._function(one, field))}(doc, headers)",
+            f"if v is not None: v = {self.constant(self._function(one, field))}({self.document}, headers)",
         ], True
 
     def _function(self, one: ValueSpec, field: str) -> Callable[[Any, Any], Any]:
@@ -170,8 +186,17 @@ class Source:
 
     def _get(self, path: Path) -> str:
         """Return the source of what stands at the keys that a path begins with."""
-        keys = path.first_keys
+        return self._at(path.first_keys)
+
+    def _at(self, keys: tuple[str, ...]) -> str:
+        if self._flat is not None:
+            return f"doc.{self._flat.slots[keys[0]]}"
         return f"{self.node(keys[:-1])}({self.constant(keys[-1])})"
+
+    @property
+    def document(self) -> str:
+        """Return the source of the document that functions read."""
+        return "doc" if self._flat is None else "as_document(doc)"
 
     def missing(self, field: str) -> str:
         """Return the source that makes the error of a field that is not there."""
@@ -184,11 +209,11 @@ class Source:
         body = "\n".join("    " + line for line in self._lines)
         space: dict[str, Any] = {
             "Event": Event,
-            "MAX_TEXT": MAX_TEXT,
             "KINDS": _KINDS,
             "checked_kind": _checked_kind,
-            "checked_principal": _checked_principal,
+            "principals": Remembered(_checked_principal),
             "checked_realm": _checked_realm,
+            "as_document": None if self._flat is None else self._flat.document,
             "clean": clean,
             "refused": RejectedRecordError,
             "is_text": _is_text,
@@ -239,7 +264,9 @@ def _any_value(value: Any) -> Any:
     return None
 
 
-def _checked_principal(_: str) -> str:
+def _checked_principal(value: str) -> str:
+    if value.isprintable() and len(value) <= MAX_TEXT:
+        return value
     raise RejectedRecordError("bad_value", f"principal: expected 1 to {MAX_TEXT} printable characters")
 
 
