@@ -37,7 +37,7 @@ STEPS: Final = (
     "enforce.fenced",
     "enforce.active",  # its first sign of life is durable
     "enforce.before-transaction",
-    "enforce.in-transaction",  # all is sent, nothing is committed
+    "enforce.in-transaction",  # all of a decision is sent, nothing is committed
     "enforce.after-transaction",  # decided, and nobody has heard of it
     "enforce.status-queued",
     "enforce.before-call",  # the attempt is in the ledger
