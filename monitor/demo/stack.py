@@ -205,10 +205,15 @@ class Stack:
                         "url": self.receiver.url,
                         "private_addresses": True,
                         "secret_file": secret_file.name,
+                        "drill_credential": "drill",
                     }
                 ],
             },
-            "authz": {"listen": f"127.0.0.1:{self.ports.authz}", "realm": REALM},
+            "authz": {
+                "listen": f"127.0.0.1:{self.ports.authz}",
+                "realm": REALM,
+                "allow_all_file": "allow-all",
+            },
             "operator": make_operators(self.folder, self.ports.operator),
             "observe": {
                 "listen": f"127.0.0.1:{self.ports.observe}",

@@ -43,11 +43,21 @@ def on_switch(book: Casebook, act: Switch, now_ms: int) -> Answer:
         case acts.ResumeAutomation():
             if not book.is_paused(now_ms):
                 return unchanged("automation is not paused")
-            return _mended("automation_resumed", act, msgspec.structs.replace(glass, paused=None))
+            return _mended(
+                "automation_resumed",
+                act,
+                "limits refuse credentials again",
+                msgspec.structs.replace(glass, paused=None),
+            )
         case acts.EndAllowAll():
             if glass.allow_all is None or glass.allow_all.until_ms <= now_ms:
                 return unchanged("the decision service refuses as it should")
-            return _mended("allow_all_ended", act, msgspec.structs.replace(glass, allow_all=None))
+            return _mended(
+                "allow_all_ended",
+                act,
+                "the decision service refuses again, as decided",
+                msgspec.structs.replace(glass, allow_all=None),
+            )
 
 
 def on_tick(book: Casebook, now_ms: int) -> Step:
@@ -78,8 +88,8 @@ def _broken(  # noqa: PLR0917 - all that it is
     return done(text, step)
 
 
-def _mended(kind: str, act: Switch, glass: BreakGlass) -> Answer:
-    return done("done", Step([Decision(kind, because(act))], glass=glass))
+def _mended(kind: str, act: Switch, text: str, glass: BreakGlass) -> Answer:
+    return done(text, Step([Decision(kind, because(act))], glass=glass))
 
 
 def _reset(book: Casebook, act: acts.ResetFuse, now_ms: int) -> Answer:
