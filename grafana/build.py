@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Final
 
+from arriving import feeds
 from running import engine, response
-from watching import detection, feeds, on_call
+from watching import detection, on_call
 
 FOLDER: Final = Path(__file__).parent / "dashboards"
 

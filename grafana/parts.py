@@ -117,6 +117,34 @@ def graph(
     }
 
 
+def duration(
+    title: str, query: str, *, what: str, bad: float, odd: float | None = None, width: int = 4
+) -> Json:
+    """Return seconds as one large number; it is red from `bad` seconds on, orange from `odd` on."""
+    middle = () if odd is None else ((odd, ODD),)
+    return stat(
+        title, query, what=what, unit="s", thresholds=steps((None, GOOD), *middle, (bad, BAD)), width=width
+    )
+
+
+def trouble(title: str, query: str, *, what: str, none: str | None = None, width: int = 4) -> Json:
+    """Return a number that should be 0, which `none` puts in words."""
+    texts = None if none is None else {"0": (none, GOOD)}
+    return stat(title, query, what=what, thresholds=ZERO_IS_GOOD, texts=texts, width=width)
+
+
+def latency(title: str, metric: str, *, what: str, limit: float, width: int = 12) -> Json:
+    """Return what half, and 99 %, of a histogram's values stayed below, in seconds; `limit` as in `graph`."""
+    halves = ((quantile(0.5, metric), "half"), (quantile(0.99, metric), "99 %"))
+    return graph(title, *halves, what=what, unit="s", limit=limit, width=width)
+
+
+def rates(title: str, metric: str, by: str, where: str = "", *, what: str, width: int = 12) -> Json:
+    """Return rates a second of a counter, a line for each value of the labels `by`, which name it."""
+    legend = " ".join(f"{{{{{label}}}}}" for label in by.split(", "))
+    return graph(title, (rate(metric, by, where), legend), what=what, unit="cps", width=width)
+
+
 def heat(title: str, query: str, *, what: str, unit: str = "s", width: int = 12) -> Json:
     """Return a histogram over time."""
     panel = graph(title, (query, "{{le}}"), what=what, unit=unit, width=width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parts import BAD, GOOD, ODD, Json, dashboard, graph, quantile, rate, stat, steps
+from parts import BAD, GOOD, Json, dashboard, duration, graph, latency, quantile, rate, rates, stat, steps
 
 
 def engine() -> Json:
@@ -179,13 +179,13 @@ def response() -> Json:
                 thresholds=steps((None, BAD), (0.99, GOOD)),
                 width=6,
             ),
-            stat(
+            duration(
                 "Oldest undelivered",
                 "max(access_monitor_oldest_undelivered_seconds)",
                 what="A status that a gateway has not taken.",
-                unit="s",
-                thresholds=steps((None, GOOD), (5, ODD), (30, BAD)),
                 width=6,
+                bad=30,
+                odd=5,
             ),
             stat(
                 "Refused now",
@@ -193,13 +193,13 @@ def response() -> Json:
                 what="Known to the decision service.",
                 width=6,
             ),
-            stat(
+            duration(
                 "Decision service, worst hundredth",
                 quantile(0.99, "authz_seconds", "$__range"),
                 what="Each request of each client waits for it.",
-                unit="s",
-                thresholds=steps((None, GOOD), (0.01, ODD), (0.05, BAD)),
                 width=6,
+                bad=0.05,
+                odd=0.01,
             ),
             graph(
                 "Decisions",
@@ -248,20 +248,13 @@ def response() -> Json:
                 ),
                 what="What waits for a person, and whether automation is switched off.",
             ),
-            graph(
+            rates(
                 "Answers of the decision service",
-                (rate("authz_decisions_total", "decision"), "{{decision}}"),
+                "authz_decisions_total",
+                "decision",
                 what="allowed, or why not.",
-                unit="cps",
             ),
-            graph(
-                "Time to answer",
-                (quantile(0.5, "authz_seconds"), "half"),
-                (quantile(0.99, "authz_seconds"), "99 %"),
-                what="Of the decision service.",
-                unit="s",
-                limit=0.05,
-            ),
+            latency("Time to answer", "authz_seconds", what="Of the decision service.", limit=0.05),
             graph(
                 "Sign of life of the enforcer is old by",
                 (

@@ -1,4 +1,4 @@
-"""The dashboards of what is watched: on-call, detection, feeds."""
+"""The dashboards of what is watched: on-call, detection."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from typing import Final
 from parts import (
     BAD,
     GOOD,
-    ODD,
     ONE_IS_GOOD,
-    ZERO_IS_GOOD,
     Json,
     choice,
     dashboard,
+    duration,
     graph,
     heat,
+    latency,
     quantile,
     rate,
+    rates,
     stat,
     steps,
     table,
+    trouble,
     words,
 )
 
 RULES: Final = "max by (rule, title, level, mode, action, axis) (access_monitor_rule_info)"
-SOURCE: Final = choice("source", "Source", "access_monitor_events_total", "source")
 RULE: Final = choice("rule", "Rule", "access_monitor_rule_info", "rule")
 NEXT: Final = """
 | What you see | Go to |
@@ -47,13 +48,12 @@ def on_call() -> Json:
         "Access monitor: on-call",
         "Is it contained? What to do next.",
         [
-            stat(
+            trouble(
                 "Contained?",
                 'sum(access_monitor_incident_info{state!~"enforced|held"}) or vector(0)',
                 what="Open incidents of which no refusal was seen yet.",
-                thresholds=ZERO_IS_GOOD,
-                texts={"0": ("All contained", GOOD)},
                 width=6,
+                none="All contained",
             ),
             stat(
                 "Open incidents",
@@ -61,20 +61,18 @@ def on_call() -> Json:
                 what="Their responses have not ended.",
                 width=3,
             ),
-            stat(
+            trouble(
                 "Requests leaked",
                 "sum(increase(access_monitor_leaks_total[$__range])) or vector(0)",
                 what="Times that requests were seen to succeed after the decision (the 1st, 2nd, 4th, 8th …).",
-                thresholds=ZERO_IS_GOOD,
                 width=3,
             ),
-            stat(
+            duration(
                 "Time to enforced, worst hundredth",
                 quantile(0.99, "enforced_seconds", "$__range"),
                 what="From the decision to the first refusal seen.",
-                unit="s",
-                thresholds=steps((None, GOOD), (5, BAD)),
                 width=4,
+                bad=5,
             ),
             stat(
                 "Patients exposed, half of the incidents below",
@@ -82,13 +80,13 @@ def on_call() -> Json:
                 what="Patients that a credential had read when it was contained.",
                 width=4,
             ),
-            stat(
+            duration(
                 "Blind for",
                 "access_monitor:blind_seconds",
                 what="Since the newest event of any source last moved.",
-                unit="s",
-                thresholds=steps((None, GOOD), (60, ODD), (300, BAD)),
                 width=4,
+                bad=300,
+                odd=60,
             ),
             table(
                 "Open incidents",
@@ -113,19 +111,17 @@ def on_call() -> Json:
                 texts={"1": ("active", GOOD), "0": ("NONE", BAD)},
                 width=3,
             ),
-            stat(
+            trouble(
                 "Fuses blown",
                 "max(access_monitor_fuses_blown) or vector(0)",
                 what="What is automatic of their kind is held until a person resets them.",
-                thresholds=ZERO_IS_GOOD,
-                texts={"0": ("none", GOOD)},
                 width=3,
+                none="none",
             ),
-            stat(
+            trouble(
                 "Held for a person",
                 "sum(access_monitor_held) or vector(0)",
                 what="Responses that wait; their credentials stay active.",
-                thresholds=ZERO_IS_GOOD,
                 width=3,
             ),
             stat(
@@ -136,13 +132,13 @@ def on_call() -> Json:
                 texts={"1": ("ready", GOOD), "0": ("NOT READY", BAD)},
                 width=3,
             ),
-            stat(
+            duration(
                 "Lag",
                 "max(access_monitor:lag_seconds:max)",
                 what="How long the oldest record has waited.",
-                unit="s",
-                thresholds=steps((None, GOOD), (5, ODD), (30, BAD)),
                 width=4,
+                bad=30,
+                odd=5,
             ),
             graph(
                 "Incidents by state",
@@ -182,13 +178,12 @@ def detection() -> Json:
                 what="Of rules that refuse nobody yet.",
                 width=6,
             ),
-            stat(
+            duration(
                 "Event to finding, worst hundredth",
                 quantile(0.99, "finding_event_seconds", "$__range"),
                 what="From the time of the request that exceeded the limit.",
-                unit="s",
-                thresholds=steps((None, GOOD), (5, BAD)),
                 width=6,
+                bad=5,
             ),
             stat(
                 "Rule set version",
@@ -205,28 +200,20 @@ def detection() -> Json:
                 what="Findings a second.",
                 unit="cps",
             ),
-            graph(
+            rates(
                 "Shadow against enforce",
-                (rate("findings_total", "mode, action", chosen), "{{mode}} {{action}}"),
+                "findings_total",
+                "mode, action",
+                chosen,
                 what="What would be done, and what is.",
-                unit="cps",
             ),
-            graph(
+            latency(
                 "Event to finding",
-                (quantile(0.5, "finding_event_seconds"), "half"),
-                (quantile(0.99, "finding_event_seconds"), "99 %"),
+                "finding_event_seconds",
                 what="What an attack gains: gateway, log shipping and we.",
-                unit="s",
                 limit=5,
             ),
-            graph(
-                "Arrival to finding",
-                (quantile(0.5, "finding_arrival_seconds"), "half"),
-                (quantile(0.99, "finding_arrival_seconds"), "99 %"),
-                what="Our share of it.",
-                unit="s",
-                limit=5,
-            ),
+            latency("Arrival to finding", "finding_arrival_seconds", what="Our share of it.", limit=5),
             table(
                 "Rules and thresholds",
                 f"max by (rule) (access_monitor_rule_threshold{chosen}) * on (rule) group_left (title, level, mode, action, axis) {RULES}",
@@ -243,12 +230,10 @@ def detection() -> Json:
                 unit="percentunit",
                 limit=1,
             ),
-            graph(
+            latency(
                 "Event to decision",
-                (quantile(0.5, "decision_seconds"), "half"),
-                (quantile(0.99, "decision_seconds"), "99 %"),
+                "decision_seconds",
                 what="Until the enforcer has decided.",
-                unit="s",
                 limit=5,
                 width=10,
             ),
@@ -270,160 +255,4 @@ def detection() -> Json:
         ],
         variables=(RULE,),
         since="now-6h",
-    )
-
-
-def feeds() -> Json:
-    """Return the dashboard of the feeds."""
-    chosen = '{source=~"$source"}'
-    return dashboard(
-        "access-monitor-feeds",
-        "Access monitor: feeds",
-        "Whether every gateway's events arrive, whole and in time.",
-        [
-            stat(
-                "Events a second",
-                rate("events_total", "", chosen),
-                what="Of the sources chosen.",
-                unit="cps",
-                width=6,
-            ),
-            stat(
-                "Blind for",
-                "access_monitor:blind_seconds",
-                what="No source's newest event moved for so long.",
-                unit="s",
-                thresholds=steps((None, GOOD), (60, ODD), (300, BAD)),
-                width=6,
-            ),
-            stat(
-                "Unreadable",
-                f"sum(increase(access_monitor_rejected_total{chosen}[$__range])) or vector(0)",
-                what="Records in the dead letters.",
-                thresholds=ZERO_IS_GOOD,
-                width=6,
-            ),
-            stat(
-                "Too late to count",
-                'sum(increase(access_monitor_rows_total{outcome="too_late"}[$__range])) or vector(0)',
-                what="Older than the longest timespan and the lateness allowed.",
-                thresholds=ZERO_IS_GOOD,
-                width=6,
-            ),
-            graph(
-                "Events by source and outcome",
-                (rate("events_total", "source, outcome", chosen), "{{source}} {{outcome}}"),
-                what="unrouted: no authenticated credential.",
-                unit="cps",
-            ),
-            graph(
-                "Unreadable by reason",
-                (rate("rejected_total", "source, reason", chosen), "{{source}} {{reason}}"),
-                what="What cannot be read is not counted.",
-                unit="cps",
-            ),
-            graph(
-                "Newest event is old by",
-                (
-                    f"time() - max by (source) (access_monitor_source_watermark_timestamp_seconds{chosen} > 0)",
-                    "{{source}}",
-                ),
-                what="By the gateway's clock: quiet, shipped late, or a clock behind.",
-                unit="s",
-                limit=900,
-            ),
-            graph(
-                "Newest event moved",
-                (
-                    f"time() - max by (source) (access_monitor_source_moved_timestamp_seconds{chosen})",
-                    "{{source}}",
-                ),
-                what="Since when it stands still.",
-                unit="s",
-                limit=900,
-            ),
-            graph(
-                "Late, ahead, twice",
-                (
-                    rate(
-                        "rows_total",
-                        "outcome",
-                        '{outcome=~"late|lost_late|too_late|clamped|duplicates|internal"}',
-                    ),
-                    "{{outcome}}",
-                ),
-                what="Rows that were not simply applied.",
-                unit="cps",
-            ),
-            graph(
-                "Silent for, against what is usual",
-                (
-                    f"time() - max by (source) (access_monitor_feed_last_record_timestamp_seconds{chosen} > 0)",
-                    "{{source}}",
-                ),
-                (f"max by (source) (access_monitor_feed_silence_limit_seconds{chosen})", "{{source}}: limit"),
-                what="The limit is learned for each hour of the week; 0 where nothing is known yet.",
-                unit="s",
-            ),
-            graph(
-                "Usual records a second",
-                (f"sum by (source) (access_monitor_feed_usual_records_per_second{chosen})", "{{source}}"),
-                what="At this hour of the week.",
-                unit="cps",
-            ),
-            graph(
-                "Delay and clocks",
-                (f"max by (source) (access_monitor_feed_delay_seconds{chosen})", "{{source}}: delay"),
-                (
-                    f"max by (source, gateway) (access_monitor_gateway_clock_ahead_seconds{chosen})",
-                    "{{source}} {{gateway}}: ahead",
-                ),
-                what="From an event to Kafka; how far a gateway's clock is ahead.",
-                unit="s",
-            ),
-            graph(
-                "Numbered records that are missing",
-                (
-                    (
-                        "1 - sum by (source, gateway) (increase("
-                        f"access_monitor_feed_numbered_records_total{chosen}[$__rate_interval])) / (max by (source,"
-                        f" gateway) (delta(access_monitor_feed_highest_number{chosen}[$__rate_interval])) > 0)"
-                    ),
-                    "{{source}} {{gateway}}",
-                ),
-                what="Of gateways that number their records.",
-                unit="percentunit",
-            ),
-            graph(
-                "Secrets that gateways log",
-                ("sum by (source, place) (access_monitor_secrets_in_logs_total)", "{{source}} {{place}}"),
-                what="Dropped at decoding, but in the gateway's own log: replace the key, and its log format.",
-            ),
-            graph(
-                "Dead letters withheld",
-                (rate("rejected_withheld_total", "source, reason", chosen), "{{source}} {{reason}}"),
-                what="Too many to give each one a dead letter.",
-                unit="cps",
-            ),
-            graph(
-                "Records that came before",
-                (rate("repeated_records_total", "source", chosen), "{{source}}"),
-                what="Sent again, and without an id of the gateway's: they count twice.",
-                unit="cps",
-            ),
-            graph(
-                "Pseudonym key",
-                ("max by (epoch) (access_monitor_pseudonym_key_active)", "{{epoch}} counts"),
-                ("max(access_monitor_key_overlap_end_timestamp_seconds > bool time())", "two keys at once"),
-                what="The key that intake counts by.",
-            ),
-            graph(
-                "Lag of intake",
-                ('max by (topic) (access_monitor_lag_seconds{group=~".*intake"})', "{{topic}}"),
-                what="How long the oldest record has waited.",
-                unit="s",
-                limit=30,
-            ),
-        ],
-        variables=(SOURCE,),
     )
