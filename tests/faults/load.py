@@ -29,8 +29,9 @@ class Load:
     """Sends `rate` events a second for `seconds`, over all partitions of a topic.
 
     What counts is what the topic holds at the end, not what was tried. `poison` and `late` are the shares
-    of records that are no events, and of those that come up to a minute and a half late. `refused` says
-    whether a credential is refused at present, as a gateway would know.
+    of records that are no events, and of those that come up to a minute and a half late. Attackers come round to
+    the same patients after `patients` of them. `refused` says whether a credential is refused at present, as a
+    gateway would know.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Load:
         refused: Callable[[str], bool],
         poison: float = 0.01,
         late: float = 0.03,
+        patients: int = 1_000_000,
     ) -> None:
         self._producer = Producer(
             {"bootstrap.servers": bootstrap, "linger.ms": 5, "enable.idempotence": True, "log_level": 0}
@@ -53,7 +55,7 @@ class Load:
         self._rate, self._seconds = rate, seconds
         self._random = random.Random(seed)
         self._refused = refused
-        self._poison, self._late = poison, late
+        self._poison, self._late, self._patients = poison, late, patients
         self._steps = [0] * ATTACKERS
         self._huge = 0
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -109,7 +111,7 @@ class Load:
             principal = f"attacker-{number}"
             if draw.random() < (number + 1) / ATTACKERS:
                 self._steps[number] += 1
-            patient = self._steps[number]
+            patient = self._steps[number] % self._patients
         else:
             principal, patient = f"partner-{draw.randrange(NORMAL)}", draw.randrange(15)
         # Some requests pass while the gateway learns of it.

@@ -84,18 +84,18 @@ class Positioner:
             Partition(topic("credentials"), 0),
         ]
         servers = ",".join(settings.kafka.bootstrap_servers)
-        self._consumers = {
-            role: Consumer(
-                {
-                    "bootstrap.servers": servers,
-                    "group.id": settings.group(role),
-                    "enable.auto.commit": False,
-                    "log_level": 0,
-                    "socket.timeout.ms": 3_000,
-                }
-            )
-            for role in ROLES
+        options = {
+            "bootstrap.servers": servers,
+            "enable.auto.commit": False,
+            "log_level": 0,
+            "socket.timeout.ms": 3_000,
         }
+        self._consumers = {role: Consumer({**options, "group.id": settings.group(role)}) for role in ROLES}
+        # A transaction is decided when its producer is told so, and its markers follow: for a moment those who
+        # read what is committed do not see yet what nobody can take back.
+        self._writer_view = Consumer(
+            {**options, "group.id": settings.group("detect"), "isolation.level": "read_uncommitted"}
+        )
 
     def committed(self) -> Positions:
         """Return what each group has committed; raises KafkaException."""
@@ -108,11 +108,11 @@ class Positioner:
 
     def ends(self, places: list[Partition]) -> Positions:
         """Return where partitions end, open transactions left out; raises KafkaException."""
-        consumer = self._consumers["detect"]
-        return {
-            place: consumer.get_watermark_offsets(TopicPartition(*place), timeout=_ASK_SECONDS)[1]
-            for place in places
-        }
+        return _ends(self._consumers["detect"], places)
+
+    def written_ends(self) -> Positions:
+        """Return where what workers write ends, transactions that are being ended with it; raises KafkaException."""
+        return _ends(self._writer_view, self.written)
 
     def lag(self) -> Positions:
         """Return how many records the groups have yet to make durable, where any; raises KafkaException."""
@@ -122,8 +122,15 @@ class Positioner:
 
     def close(self) -> None:
         """Give up the connections."""
-        for consumer in self._consumers.values():
+        for consumer in (*self._consumers.values(), self._writer_view):
             consumer.close()
+
+
+def _ends(consumer: Consumer, places: list[Partition]) -> Positions:
+    return {
+        place: consumer.get_watermark_offsets(TopicPartition(*place), timeout=_ASK_SECONDS)[1]
+        for place in places
+    }
 
 
 class Sampler:
@@ -146,6 +153,6 @@ class Sampler:
         while not self._stop.wait(_SAMPLE_SECONDS):
             try:
                 committed = self._positioner.committed()
-                self.samples.append(Sample(committed, self._positioner.ends(self._positioner.written)))
+                self.samples.append(Sample(committed, self._positioner.written_ends()))
             except KafkaException:
                 time.sleep(_SAMPLE_SECONDS)

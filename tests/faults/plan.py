@@ -42,6 +42,7 @@ class Plan:
     static: bool = False
     poison: float = 0.01
     late: float = 0.03
+    patients: int = 1_000_000
     flush_seconds: float = 1.0
     ttl_seconds: float = 4.0
     watch: bool = False

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 WORKERS: Final = 3
 RATE: Final = 60.0
+#: So few that all are there soon: what grows after that is no subject.
+_PATIENTS: Final = 500
 #: A worker's memory settles in its first minutes.
 _WARM_SHARE: Final = 0.2
 #: Bytes an hour that a worker which is never killed may grow by, and the minutes from which on a slope tells.
@@ -71,6 +73,7 @@ def plan_of(seconds: float, seed: int, kill_every: float | None) -> Plan:
     draw = random.Random(f"soak/{seed}")
     plan = Plan(15, seed, seconds=seconds, rate=RATE, workers=WORKERS, seats=WORKERS, ttl_seconds=5.0)
     plan.static = True
+    plan.patients = _PATIENTS
     if kill_every is None:
         mix(plan, draw, seconds, pace=(4.0, 12.0), killed=WORKERS - 1)
     else:

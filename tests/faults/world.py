@@ -212,6 +212,7 @@ class World:
             refused=self.receiver.refuses,
             poison=plan.poison,
             late=plan.late,
+            patients=plan.patients,
         )
 
     @staticmethod
