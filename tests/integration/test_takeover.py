@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 WHO = ("partner-1", "partner-2", "partner-3")
 #: What docs/response.md says for a gateway whose `timeout` is 10 s.
 BOUND_SECONDS = 14.0
-#: Within which a group of two gives a partition to one of them.
-REBALANCE_SECONDS = 6.0
+#: Within which a group of two gives a partition to one of them, on a machine that does other things beside;
+#: the next scheduled look at a gateway would be minutes away.
+REBALANCE_SECONDS = 30.0
 
 
 class Gateway:

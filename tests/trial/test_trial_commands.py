@@ -158,8 +158,13 @@ def test_a_damaged_archive_is_exit_1_with_its_name_and_no_findings(tmp_path: Pat
 
 
 def test_ctrl_c_ends_all_processes_at_once(tmp_path: Path, rules: str):
+    # Where the tests run in the background of a shell, SIGINT is ignored, and children inherit that.
+    heeding = (
+        "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        " runpy.run_module('monitor', run_name='__main__')"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "monitor", "backtest", "--rules", rules, "--jobs", "2", "-"],
+        [sys.executable, "-c", heeding, "backtest", "--rules", rules, "--jobs", "2", "-"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
