@@ -278,13 +278,15 @@ class Role(ABC):
         return await self._commit({partition.tp: partition.committed})
 
     async def _commit(self, positions: dict[Partition, int]) -> bool:
+        # What was given up meanwhile is somebody else's to commit.
+        notes = {part.tp: encode_note(part.note) for part in self.partitions}
+        noted = {tp: (position, notes[tp]) for tp, position in positions.items() if tp in notes}
+        if not noted:
+            return False
         # aiokafka tries for ever.
         try:
-            notes = {part.tp: encode_note(part.note) for part in self.partitions}
             async with asyncio.timeout(self.app.kafka.request_timeout_seconds):
-                return await self.app.thread.commit_positions(
-                    {tp: (position, notes[tp]) for tp, position in positions.items()}
-                )
+                return await self.app.thread.commit_positions(noted)
         except (KafkaError, TimeoutError) as error:
             msg = f"group {self.app.group}: positions were not committed ({type(error).__name__})"
             raise SendError(msg) from error

@@ -53,7 +53,7 @@ def test_an_event_that_ends_the_process_is_left_out_and_nothing_else(tmp_path: P
             ("fatal", LIMIT // 2),
             ("fatal", LIMIT // 2 + 1),
         }
-        assert worker.terminate() == 0
+        assert worker.terminate() == 0, worker.said[-3000:]
         assert len(stack.decisions("requested")) == 1
     finally:
         stack.close()

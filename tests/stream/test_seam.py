@@ -153,6 +153,19 @@ async def test_the_first_record_after_a_start_is_not_lost(seam: Callable[[int], 
     assert not gate.fatal
 
 
+async def test_who_gives_a_partition_up_commits_nothing_of_it_and_goes_on(seam: Callable[[int], Seam]):
+    """A record is being tried, or a flush waits for another partition, while this one is given up."""
+    gate = seam(2)
+    await gate.begin_at(0, 2)
+    async with gate.role() as role:
+        await gate.until(lambda: role.ready)
+        gone, kept = sorted(role.partitions, key=lambda part: part.tp)
+        await role._give_up(gone.tp)
+        assert await role._commit_note(gone) is False
+        assert await role._commit({gone.tp: 0, kept.tp: 0}) is True
+    assert not gate.fatal
+
+
 @pytest.mark.parametrize("times", [1, 2])
 async def test_what_faust_drops_is_fetched_again(seam: Callable[[int], Seam], times: int):
     gate = seam(1)
