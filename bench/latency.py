@@ -27,6 +27,7 @@ from confluent_kafka import Producer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.response import OPEN_FUSE
 from monitor.demo.receiver import WebhookReceiver, new_secret
 from tests.integration.stack import Stack
 from tests.rig import broker
@@ -173,6 +174,8 @@ async def measure(folder: Path, bootstrap: str, rate: float, seconds: float, pro
             rules={"paths": ["pack:default", str(folder / "probe.yml")]},
             authz={"listen": "127.0.0.1:0", "realm": "gate"},
             response={
+                # Each probe is a credential of its own.
+                **OPEN_FUSE,
                 "mode": "enforce",
                 "adapters": [
                     {
