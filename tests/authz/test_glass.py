@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import orjson
 import pytest
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MINUTES = 600_000
+#: No broker is asked.
+ALONE: Final = {"broker": "embedded", "bootstrap": "127.0.0.1:1", "prefix": "g."}
+
+
+def register_of(folder: Path, **authz: str | None) -> Register:
+    """Return a register with settings of `authz`, which follows nothing."""
+    settings = settings_for(folder, **ALONE, authz={"realm": "gate", **authz})
+    return Register(settings, Metrics(roles=["authz"]))
 
 
 def test_a_file_that_was_just_written_is_seen_and_one_that_was_removed_is_not(tmp_path: Path):
@@ -69,15 +77,7 @@ def test_no_file_lets_everybody_through_for_longer_than_the_signed_act(tmp_path:
 
 
 def test_a_glass_whose_time_is_over_lets_nobody_through(tmp_path: Path):
-    path = tmp_path / "allow-all"
-    settings = settings_for(
-        tmp_path,
-        broker="embedded",
-        bootstrap="127.0.0.1:1",
-        prefix="g.",
-        authz={"realm": "gate", "allow_all_file": str(path)},
-    )
-    register = Register(settings, Metrics(roles=["authz"]))
+    register = register_of(tmp_path, allow_all_file=str(tmp_path / "allow-all"))
     now_ms = int(time.time() * 1000)
     for until_ms, expected in ((now_ms + MINUTES, True), (now_ms - 1, False)):
         register._local_ms = until_ms
@@ -88,14 +88,7 @@ def test_a_glass_whose_time_is_over_lets_nobody_through(tmp_path: Path):
 
 def test_by_staleness_nobody_is_refused_unless_that_was_asked_for(tmp_path: Path):
     for asked_for, expected in ((None, False), ("60s", True)):
-        settings = settings_for(
-            tmp_path,
-            broker="embedded",
-            bootstrap="127.0.0.1:1",
-            prefix="g.",
-            authz={"realm": "gate", "deny_when_stale": asked_for},
-        )
-        register = Register(settings, Metrics(roles=["authz"]))
+        register = register_of(tmp_path, deny_when_stale=asked_for)
         register._heartbeat_ms = int(time.time() * 1000) - 61_000
         assert register.too_old is expected
         register._heartbeat_ms += 30_000
@@ -104,13 +97,7 @@ def test_by_staleness_nobody_is_refused_unless_that_was_asked_for(tmp_path: Path
 
 def test_the_command_breaks_and_mends_the_glass_of_this_machine(tmp_path: Path):
     path = tmp_path / "allow-all"
-    config = write_settings(
-        tmp_path,
-        broker="embedded",
-        bootstrap="127.0.0.1:1",
-        prefix="g.",
-        authz={"realm": "gate", "allow_all_file": str(path)},
-    )
+    config = write_settings(tmp_path, **ALONE, authz={"realm": "gate", "allow_all_file": str(path)})
 
     def run(*words: str) -> tuple[int, str]:
         result = CliRunner().invoke(cli, ["authz", *words, "-c", str(config)])

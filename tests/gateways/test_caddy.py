@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import orjson
@@ -11,10 +10,7 @@ import pytest
 
 from monitor.authz.register import Refusal
 from monitor.core.events import CredentialStatus
-from monitor.demo.api import AppointmentsApi
-from monitor.demo.processes import Processes
-from tests.gateways.edges import running_edge
-from tests.gateways.test_recipes import KEYS, PATH, REGISTER, Running, service_without_kafka
+from tests.gateways.test_recipes import KEYS, PATH, Running, running_with_services
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,25 +19,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def running(tmp_path: Path) -> AsyncIterator[Running]:
-    async with AsyncExitStack() as exits:
-        services = [await service_without_kafka(tmp_path, number) for number in range(2)]
-        for service in services:
-            exits.push_async_callback(service._server.stop)
-        api = await exits.enter_async_context(AppointmentsApi(REGISTER))
-        processes = await exits.enter_async_context(Processes(tmp_path))
-        edge = await exits.enter_async_context(
-            running_edge(
-                "caddy",
-                tmp_path,
-                processes,
-                api_port=api.port,
-                authz_ports=[service.port for service in services],
-                keys=KEYS,
-            )
-        )
-        await edge.logged(1)  # of the look whether it answers
-        await edge.forget()
-        yield Running(edge, services, tmp_path)
+    async with running_with_services("caddy", tmp_path) as made:
+        yield made
 
 
 async def test_whoever_is_refused_is_told_why_and_logged(running: Running):

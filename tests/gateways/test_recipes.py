@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import orjson
@@ -73,18 +73,19 @@ async def service_without_kafka(folder: Path, number: int) -> AuthzService:
     return service
 
 
-@pytest.fixture(params=GATEWAYS)
-async def running(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Running]:
+@asynccontextmanager
+async def running_with_services(kind: str, folder: Path) -> AsyncIterator[Running]:
+    """Run a gateway of a kind with two decision services that know no Kafka, and nothing logged yet."""
     async with AsyncExitStack() as exits:
-        services = [await service_without_kafka(tmp_path, number) for number in range(2)]
+        services = [await service_without_kafka(folder, number) for number in range(2)]
         for service in services:
             exits.push_async_callback(service._server.stop)
         api = await exits.enter_async_context(AppointmentsApi(REGISTER))
-        processes = await exits.enter_async_context(Processes(tmp_path))
+        processes = await exits.enter_async_context(Processes(folder))
         edge = await exits.enter_async_context(
             running_edge(
-                request.param,
-                tmp_path,
+                kind,
+                folder,
                 processes,
                 api_port=api.port,
                 authz_ports=[service.port for service in services],
@@ -93,7 +94,13 @@ async def running(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         )
         await edge.logged(1)  # of the look whether it answers
         await edge.forget()
-        yield Running(edge, services, tmp_path)
+        yield Running(edge, services, folder)
+
+
+@pytest.fixture(params=GATEWAYS)
+async def running(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Running]:
+    async with running_with_services(request.param, tmp_path) as made:
+        yield made
 
 
 async def test_a_request_becomes_a_canonical_event(running: Running):

@@ -150,12 +150,7 @@ def test_the_next_enforcer_goes_on_where_the_last_one_stopped(  # noqa: PLR0917 
 ):
     stack = installed(tmp_path, kafka, prefix, gateway)
     try:
-        monkeypatch.setenv(VARIABLE, f"{step}:KILL")
-        first = stack.spawn("worker", "--roles", "enforce")
-        monkeypatch.delenv(VARIABLE)
-        first.wait_ready()
-        second = stack.worker()
-        stack.ship(event(who, patient) for patient in range(LIMIT) for who in WHO)
+        first, second = attacked(stack, monkeypatch, f"{step}:KILL")
         # Suspended, and let in again when the time is over: all by whoever is the enforcer by then.
         wait_for(lambda: all(gateway.of(who) and gateway.of(who)[-1]["version"] == 2 for who in WHO), second)
         assert first.process.wait(timeout=60) == -signal.SIGKILL
@@ -181,12 +176,7 @@ def test_an_enforcer_that_wakes_up_after_it_was_replaced(  # noqa: PLR0917 - wha
     """
     stack = installed(tmp_path, kafka, prefix, gateway, timeout)
     try:
-        monkeypatch.setenv(VARIABLE, "enforce.before-call:3:STOP")
-        first = stack.spawn("worker", "--roles", "enforce")
-        monkeypatch.delenv(VARIABLE)
-        first.wait_ready()
-        second = stack.worker()
-        stack.ship(event(who, patient) for patient in range(LIMIT) for who in WHO)
+        first, second = attacked(stack, monkeypatch, "enforce.before-call:3:STOP")
         wait_for(lambda: all(gateway.is_active(who) for who in WHO), second)
         assert stands_still(first)
         told = len(gateway.calls)
@@ -213,12 +203,7 @@ def test_a_call_that_arrives_after_its_enforcer_was_replaced_does_not_have_the_l
     stack = installed(tmp_path, kafka, prefix, gateway)
     try:
         gateway.delays(len(WHO))
-        monkeypatch.setenv(VARIABLE, "enforce.before-call:4:STOP")
-        first = stack.spawn("worker", "--roles", "enforce")
-        monkeypatch.delenv(VARIABLE)
-        first.wait_ready()
-        second = stack.worker()
-        stack.ship(event(who, patient) for patient in range(LIMIT) for who in WHO)
+        first, second = attacked(stack, monkeypatch, "enforce.before-call:4:STOP")
         wait_for(lambda: gateway.delayed == len(WHO), first)
         stack.ship(event("partner-4", patient) for patient in range(LIMIT))
         wait_for(lambda: stands_still(first), second)
@@ -233,6 +218,17 @@ def test_a_call_that_arrives_after_its_enforcer_was_replaced_does_not_have_the_l
         assert second.terminate() == 0
     finally:
         stack.close()
+
+
+def attacked(stack: Stack, monkeypatch: pytest.MonkeyPatch, fault: str) -> tuple[Process, Process]:
+    """Start an enforcer with a fault armed, then a whole worker, then the attacks; return both."""
+    monkeypatch.setenv(VARIABLE, fault)
+    first = stack.spawn("worker", "--roles", "enforce")
+    monkeypatch.delenv(VARIABLE)
+    first.wait_ready()
+    second = stack.worker()
+    stack.ship(event(who, patient) for patient in range(LIMIT) for who in WHO)
+    return first, second
 
 
 def most_seconds(first: Process, second: Process) -> float:
