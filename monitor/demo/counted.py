@@ -36,6 +36,8 @@ async def events_counted(settings: Settings, partitions: int) -> int:
         await consumer.stop()
     ids: set[str] = set()
     for number, end in committed.items():
+        if not end:
+            continue
         async for records, _, _ in read_to_end(settings.kafka, topic, number):
             ids.update(orjson.loads(record.value)["id"] for record in records if record.offset < end)
     return len(ids)

@@ -170,6 +170,7 @@ class Enforcer:
         if self._desk is not None:
             await self._desk.stop()
         await self._end_tasks()
+        self._fall_silent()
         # Whoever still waits must not wait for ever; what is not in the ledger is decided again.
         self._writer.settle(None)
         await self._ledger.close()
@@ -184,6 +185,7 @@ class Enforcer:
         await self._pager.stop()
         if self._desk is not None:
             await self._desk.stop()
+        self._fall_silent()
         self._writer.settle(None)
         await self._ledger.drop()
 
@@ -193,8 +195,11 @@ class Enforcer:
                 task.cancel()
             # A consumer of aiokafka that is being opened or closed may swallow a cancellation.
             await asyncio.wait(left, timeout=1.0)
+
+    def _fall_silent(self) -> None:
+        # Only now: neither tasks nor deliveries of ours speak any more.
         self._showing.stop()
-        silence(self._metrics)  # only now: nobody of ours speaks any more
+        silence(self._metrics)
 
     # Findings
 

@@ -37,8 +37,8 @@ class Endpoint:
     """An adapter of the configuration, and whose credentials it is told of.
 
     `fingerprint` changes with the address and with `revision`: a receiver that answered 410 is called
-    again when it does, or when a person enables it. `drill` is (realm, id, kind) of a test credential. A call, with all the requests
-    that it takes, leaves within `timeout_seconds`.
+    again when it does, or when a person enables it. `drill` is (realm, id, kind) of a test credential. A
+    call, with all the requests that it takes, leaves within `timeout_seconds`.
     """
 
     adapter: Adapter
