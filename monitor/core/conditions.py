@@ -46,7 +46,7 @@ _TEXTS: Final[dict[str, Callable[[str, str], bool]]] = {
     "startswith": str.startswith,
     "endswith": str.endswith,
 }
-_NUMBERS: Final[dict[str, Callable[[int, int], bool]]] = {
+NUMBERS: Final[dict[str, Callable[[int, int], bool]]] = {
     "eq": operator.eq,
     "gt": operator.gt,
     "gte": operator.ge,
@@ -59,12 +59,13 @@ _FIRST_VALUE: Final = {
     "tenant": (TENANT, f"c{TENANT}"),
 }
 _CACHED_ADDRESSES: Final = 65_536
-_COLUMNS: Final = {**COLUMN, EVENT_TIME: TIME}
+#: Where the values stand of what conditions compare, but for fields of several values.
+COLUMNS: Final = {**COLUMN, EVENT_TIME: TIME}
 #: With more comparisons than this, what a row meets is looked up by what was compared.
 _FEW_LEAVES: Final = 4
 _REMEMBERED: Final = 4_096
 #: Columns that hold few different values.
-_REPEATED: Final = frozenset(
+REPEATED: Final = frozenset(
     COLUMN[name]
     for name in (
         "realm",
@@ -115,10 +116,15 @@ def compile_conditions(
     return select
 
 
+def compile_test(match: Match, compile_pattern: CompilePattern) -> Test:
+    """Return the test of one value, not None, that a comparison makes: for a leaf that is not ``exists``."""
+    return _Writer(compile_pattern).test(match)
+
+
 def field_values(name: str, row: Row) -> list[Any]:
     """Return all values that a row holds of a field, none of them None."""
     if name not in MULTI_VALUED:
-        value = row[_COLUMNS[name]]
+        value = row[COLUMNS[name]]
         return [] if value is None else [value]
     pairs = row[PATIENTS] or ()
     if name == "patient":
@@ -148,7 +154,7 @@ def matches(condition: Condition, row: Row, compile_pattern: CompilePattern) -> 
 def _holds(match: Match, value: Any, compile_pattern: CompilePattern) -> bool:
     name, wanted = match.operator, match.value
     if type(value) is int and type(wanted) is int:
-        return name in _NUMBERS and _NUMBERS[name](value, wanted)
+        return name in NUMBERS and NUMBERS[name](value, wanted)
     if not (isinstance(value, str) and isinstance(wanted, str)):
         return False
     if name == "cidr":
@@ -217,8 +223,8 @@ class _Writer:
         leaf = self.leaves.get(match)
         if leaf is None:
             leaf = self.leaves[match] = self._leaf(match)
-            column = _COLUMNS.get(match.field)
-            if match.operator != "exists" and column in _REPEATED:
+            column = COLUMNS.get(match.field)
+            if match.operator != "exists" and column in REPEATED:
                 self.key[f"c{column}"] = None
                 if type(match.value) is int:
                     self.unsure[f"c{column}.__class__ is not int"] = None
@@ -234,15 +240,15 @@ class _Writer:
                 self.columns.add(place)
                 present = f"({first} is not None or bool(field_values({field}, row)))"
                 return f"({present} == {self._constant(match.value)})"
-            return f"any_value({field}, row, {self._constant(self._test(match))})"
-        column = _COLUMNS.get(match.field)
+            return f"any_value({field}, row, {self._constant(self.test(match))})"
+        column = COLUMNS.get(match.field)
         if column is None:
             msg = f"unknown field {match.field!r}"
             raise ValueError(msg)
         self.columns.add(column)
         return self._comparison(match, f"c{column}")
 
-    def _test(self, match: Match) -> Test:
+    def test(self, match: Match) -> Test:
         """Return a test of one value: the same expression as for a column."""
         source = f"lambda value: {self._comparison(match, 'value')}"
         test: Test = eval(source, self.names)  # noqa: S307 - our own source, see `compile_conditions`
