@@ -15,7 +15,7 @@ import structlog
 
 from monitor.errors import ExitCode, MonitorError
 from monitor.observe import systemd
-from monitor.observe.memory import forbid_dumps
+from monitor.observe.memory import forbid_dumps, give_back
 from monitor.observe.metrics import Metrics
 from monitor.observe.server import ObserveServer
 from monitor.response.operators.active import ActiveEnforcer
@@ -82,6 +82,7 @@ class Worker:
         self._server.add_liveness("progress", self._liveness)
         self._server.before_scrape(self._export_roles)
         await self._server.start()
+        giving_back = guarded_task(give_back, self._fatal)
         starting = asyncio.create_task(self._start())
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -93,6 +94,7 @@ class Worker:
             await stopping
             systemd.tell("STOPPING=1")
             watchdog.cancel()
+            giving_back.cancel()
             await self._drain()
         else:
             # What is half up has nothing to make durable, and need not come up to be stopped.

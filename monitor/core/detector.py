@@ -173,6 +173,8 @@ class Detector:
 
         Successive calls go round all subjects. When, or whether, a subject is freed changes no result.
         """
+        # Those that were counted meanwhile may be at rest by now, or freed.
+        self._waiting = [subject for subject in self._waiting if subject.waiting]
         freed = []
         for key, subject in self.subjects.next_of_round(limit):
             if subject.recovered >= self._offset:

@@ -1,7 +1,8 @@
-"""Keeps what a process holds in memory out of files: intake's memory has raw ids in it."""
+"""What a process holds in memory: kept out of files, since intake's has raw ids in it, and given back unused."""
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import resource
 import sys
@@ -12,6 +13,8 @@ import structlog
 log = structlog.get_logger(__name__)
 
 _PR_SET_DUMPABLE: Final = 4
+#: How often what is free is given back, in seconds.
+_GIVE_BACK_SECONDS: Final = 60.0
 
 
 def forbid_dumps() -> None:
@@ -24,3 +27,16 @@ def forbid_dumps() -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0):
             log.warning("memory can be read by other processes of this user", errno=ctypes.get_errno())
+
+
+async def give_back() -> None:
+    """Give free memory back to the system, now and every minute, without end.
+
+    What a take-over reads is freed soon, but glibc keeps its pages for as long as anything behind them lives:
+    after ten minutes of take-overs two thirds of its heap were free, 44 MB. Where an allocation meets this it
+    waits, 0.2 s at most in a heap of 1.8 GB. Other C libraries have no such call; nothing is done there.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    while trim is not None:
+        await asyncio.to_thread(trim, 0)
+        await asyncio.sleep(_GIVE_BACK_SECONDS)

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 
 from monitor.core.events import AXIS, KIND, SUBJECT, TIME, RowKind, RowsRecord
 from monitor.core.evidence import Evidence, is_evidence, row_evidence
-from monitor.stream.read import offset_at, read_to_end
+from monitor.stream.read import LogReader, read_to_end
 from monitor.stream.sender import Delivery, OrderedSender
 from monitor.wire import routed
 from monitor.wire.evidence import EvidenceRow, decode_evidence, encode_end, encode_evidence
@@ -81,22 +81,23 @@ class EvidenceGatherer:
 
     async def _gather(self, findings: list[Mapping[str, Any]]) -> None:
         delivery = Delivery()
-        for partition in sorted({finding["routed"]["partition"] for finding in findings}):
-            here = [finding for finding in findings if finding["routed"]["partition"] == partition]
-            await self._gather_from(partition, here, delivery)
+        async with LogReader(self._settings.kafka) as reader:
+            for partition in sorted({finding["routed"]["partition"] for finding in findings}):
+                here = [finding for finding in findings if finding["routed"]["partition"] == partition]
+                await self._gather_from(reader, partition, here, delivery)
         await delivery.wait()
 
     async def _gather_from(
-        self, partition: int, findings: list[Mapping[str, Any]], delivery: Delivery
+        self, reader: LogReader, partition: int, findings: list[Mapping[str, Any]], delivery: Delivery
     ) -> None:
-        kafka, topic = self._settings.kafka, self._settings.topic("routed")
+        topic = self._settings.topic("routed")
         since_ms = min(finding["window"]["from_ms"] for finding in findings)
         last = max(finding["routed"]["offset"] for finding in findings)
         # No event is appended before its own time, as it counts.
-        first = await offset_at(kafka, topic, since_ms, partition) or 0
+        first = await reader.offset_at(topic, partition, since_ms) or 0
         wanted = _Wanted(findings)
         kept_ms: int | None = None
-        async with aclosing(read_to_end(kafka, topic, partition, first)) as reading:
+        async with aclosing(reader.to_end(topic, partition, first)) as reading:
             async for records, position, _ in reading:
                 for record in records:
                     if kept_ms is None:

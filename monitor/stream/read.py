@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaTimeoutError
@@ -35,19 +35,67 @@ async def end_offsets(kafka: KafkaSettings, topics: Sequence[str]) -> dict[str, 
 
 
 async def offset_at(kafka: KafkaSettings, topic: str, since_ms: int, partition: int = 0) -> int | None:
-    """Return the first offset of a partition at or after a time, or None where there is none.
+    """Return what `LogReader.offset_at` does."""
+    async with LogReader(kafka) as reader:
+        return await reader.offset_at(topic, partition, since_ms)
 
-    The embedded broker knows of none.
+
+class LogReader:
+    """Reads our own topics through one client: `async with LogReader(kafka) as reader`.
+
+    A client costs connections, and memory that Python finds only when it looks for garbage: who reads often
+    reads several partitions with one.
     """
-    consumer = AIOKafkaConsumer(**consumer_options(kafka))
-    try:
-        await consumer.start()
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._consumer = AIOKafkaConsumer(
+            **consumer_options(kafka),
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=8 << 20,
+        )
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._consumer.start()
+        except BaseException:
+            await self._consumer.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self._consumer.stop()
+
+    async def offset_at(self, topic: str, partition: int, since_ms: int) -> int | None:
+        """Return the first offset of a partition at or after a time, or None where there is none.
+
+        The embedded broker knows of none.
+        """
         tp = TopicPartition(topic, partition)
-        consumer.assign([tp])
-        found = (await consumer.offsets_for_times({tp: max(0, since_ms)}))[tp]
+        found = (await self._consumer.offsets_for_times({tp: max(0, since_ms)}))[tp]
         return None if found is None else int(found.offset)
-    finally:
-        await consumer.stop()
+
+    async def to_end(
+        self, topic: str, partition: int, first: int = 0
+    ) -> AsyncGenerator[tuple[Sequence[ConsumerRecord], int, int]]:
+        """Yield as `read_to_end` does."""
+        consumer, tp = self._consumer, TopicPartition(topic, partition)
+        kept = (await consumer.beginning_offsets([tp]))[tp]
+        end = (await consumer.end_offsets([tp]))[tp]
+        # At once one after the other: in between it would fetch from the beginning, in vain.
+        consumer.assign([tp])
+        consumer.seek(tp, max(first, kept))
+        position = await consumer.position(tp)
+        moved = time.monotonic()
+        while position < end:
+            fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=20_000)
+            before, position = position, await consumer.position(tp)
+            now = time.monotonic()
+            if position > before:
+                moved = now
+            elif now - moved > self._kafka.request_timeout_seconds:
+                raise KafkaTimeoutError
+            yield fetched.get(tp, ()), position, end
 
 
 async def read_to_end(
@@ -60,28 +108,6 @@ async def read_to_end(
     Committed records only. The end is taken at the start; markers of transactions count as
     positions, so it is reached even where the last thing in the log is one.
     """
-    consumer = AIOKafkaConsumer(
-        **consumer_options(kafka),
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=8 << 20,
-    )
-    try:
-        await consumer.start()
-        tp = TopicPartition(topic, partition)
-        consumer.assign([tp])
-        kept = (await consumer.beginning_offsets([tp]))[tp]
-        consumer.seek(tp, max(first, kept))
-        end = (await consumer.end_offsets([tp]))[tp]
-        position = await consumer.position(tp)
-        moved = time.monotonic()
-        while position < end:
-            fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=20_000)
-            before, position = position, await consumer.position(tp)
-            now = time.monotonic()
-            if position > before:
-                moved = now
-            elif now - moved > kafka.request_timeout_seconds:
-                raise KafkaTimeoutError
-            yield fetched.get(tp, ()), position, end
-    finally:
-        await consumer.stop()
+    async with LogReader(kafka) as reader:
+        async for read in reader.to_end(topic, partition, first):
+            yield read

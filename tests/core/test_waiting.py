@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from monitor.core.detector import Detector
+from monitor.core.subject import Subject
 from tests.core.samples import rule, rules_record
 from tests.core.test_detector import NOW, Feed
 
 if TYPE_CHECKING:
     from monitor.core.findings import Place
-    from monitor.core.subject import Subject
 
 FAR = 60_000
 
@@ -88,3 +89,22 @@ def test_a_crafted_event_among_those_that_wait_fails_alone() -> None:
     assert [failure.offset for one in outcomes for failure in one.failed] == [7]
     found = [number for number in range(20, 41) if feed.event(NOW + number).findings]
     assert found == [40]
+
+
+def test_nothing_is_kept_of_subjects_that_had_events_waiting(judged: list[int]) -> None:
+    """Who was counted may be at rest by now, or freed: in a list they would be as many as events waited."""
+
+    def held() -> int:
+        return sum(isinstance(one, Subject) for one in gc.get_objects())
+
+    feed, before = Feed(rule(timespan_ms=FAR, threshold=100)), held()
+    keys = [("principal", f"gw/{number}") for number in range(50)]
+    for number in range(100):
+        feed.event(NOW + number, subject=keys[number % 50][1])
+    assert (held(), len(judged)) == (before + len(keys), len(keys))
+    for key in keys:
+        feed.detector.snapshot_subject(key)
+    feed.detector.subjects.take_dirty()
+    freed = [feed.detector.sweep(NOW + 10 * FAR, len(keys)) for _ in range(2)]
+    assert sum(map(len, freed)) == len(keys)
+    assert held() == before
