@@ -23,6 +23,7 @@ from monitor.core.events import RulesRecord
 from monitor.errors import InvariantError
 from monitor.rulebook import compile_pattern
 from monitor.stream.kafka import aiokafka_options
+from monitor.stream.left_out import alone, fatal_letter
 from monitor.stream.partition import OpenPartition, WorkClock
 from monitor.stream.producers import BATCH_BYTES, drop_producer, start_producer, transact
 from monitor.stream.role import SendingRole
@@ -32,6 +33,7 @@ from monitor.stream.sender import Delivery, OrderedSender
 from monitor.stream.steps import reached
 from monitor.wire import routed
 from monitor.wire.evidence import encode_evidence
+from monitor.wire.positions import WHOLE
 from monitor.wire.rejected import encode_rejected
 from monitor.wire.state import unpack_subject
 
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
 
     from aiokafka.structs import ConsumerRecord
 
-    from monitor.core.events import RowsRecord
     from monitor.core.subjects import Subjects
     from monitor.observe.metrics import Metrics
     from monitor.settings import Settings
@@ -175,29 +176,32 @@ class DetectPartition(OpenPartition):
         fatal: int | None,
         trying: Callable[[int], Awaitable[None]],
     ) -> None:
-        """Apply one routed record, source event by source event, each noted before.
+        """Apply one routed record, source event by source event, each noted before, and first its decoding.
 
         Rows in pieces, each covering what it holds, are what intake sends too where a record is large.
         """
-        place = f"{record.topic}-{record.partition} offset {record.offset}"
-        entry = routed.decode(record.value, place)
+        position = self._begin_taking()
+        if fatal is None:
+            await trying(WHOLE)
+        entry = alone(record, fatal)
         if isinstance(entry, RulesRecord):
             await self.take([record])
+            self._end_taking(position)
             return
-        position = self._begin_taking()
         # Nothing is flushed in between: state is stamped with whole records.
         async with self._lock:
             if self._unsaved_since is None:
                 self._unsaved_since = time.monotonic()
-            for piece in pieces(entry):
-                if piece.last == fatal:
-                    self._leave_out(piece)
+            for piece in pieces(entry) if entry is not None else ():
+                if fatal in {piece.last, WHOLE}:
                     piece = replace(piece, rows=())  # noqa: PLW2901 - it covers what it covered
                 else:
                     await trying(piece.last)
                 if self.closed:
                     return
                 self._detector.apply(piece, record.offset, record.timestamp)
+            if fatal is not None:
+                self._senders.rejected.put(0, fatal_letter(record, entry, fatal), self._delivery)
             self._applied, self._append_ms = record.offset, record.timestamp
             self._report()
             self._end_taking(position)
@@ -210,19 +214,6 @@ class DetectPartition(OpenPartition):
     def _end_taking(self, position: int) -> None:
         self._taking -= 1
         self._position = position
-
-    def _leave_out(self, piece: RowsRecord) -> None:
-        log.error("an event that ends processes is left out", topic=piece.source.topic, offset=piece.last)
-        letter = encode_rejected(
-            piece.source.topic,
-            piece.source.partition,
-            piece.last,
-            format_name="routed",
-            reason="fatal",
-            detail="processes ended while it was judged",
-            at_ms=self._append_ms,
-        )
-        self._senders.rejected.put(0, letter, self._delivery)
 
     def _measure(self, record: ConsumerRecord, rows: int) -> None:
         """Count how late rows were applied, by the arrival of the oldest source record among theirs."""
