@@ -21,6 +21,7 @@ from monitor.intake.values import MAX_TIME_MS, MIN_TIME_MS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from monitor.intake.formats import Decoder
     from monitor.intake.routes import Matcher
 
 MAX_RECORD_BYTES: Final = 1024 * 1024
@@ -140,6 +141,13 @@ def decode(
     Raises RejectedRecordError with a reason and the field; never with a value of the record.
     """
     return (_event(_parse(value, limit), default_realm, trust_ids=trust_ids, match=match),)
+
+
+def plain_source(decoder: Decoder) -> tuple[str, bool, int] | None:
+    """Return realm, trust in ids and most bytes of a decoder of this format without routes; else None."""
+    if isinstance(decoder, partial) and decoder.func is decode and decoder.keywords["match"] is None:
+        return decoder.args[0], decoder.keywords["trust_ids"], decoder.keywords["limit"]
+    return None
 
 
 def _event(record: _Record, default_realm: str, *, trust_ids: bool, match: Matcher | None) -> Event:

@@ -127,6 +127,11 @@ class Keys:
         return _rebuilt, (self._routing, self.epochs, (sealer.key_id, sealer.public) if sealer else None)
 
     @property
+    def routing_key(self) -> bytes:
+        """The key that decides partitions, for code that hashes by itself."""
+        return self._routing
+
+    @property
     def credential_key(self) -> bytes:
         """The key of people's credentials: derived from the routing key, which it says nothing of."""
         return hashlib.blake2b(b"credentials", digest_size=KEY_BYTES, key=self._routing).digest()

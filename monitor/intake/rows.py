@@ -10,11 +10,13 @@ from monitor.core.conditions import compile_conditions
 from monitor.core.events import (
     AXIS_PATIENT,
     AXIS_PRINCIPAL,
+    COLUMN,
     DEFAULT_CLASSES,
     PATIENTS,
     TENANT,
     TIME,
     RowKind,
+    credential_subject,
 )
 from monitor.core.rules import AllOf, AnyOf, Match, Negation
 from monitor.intake.pseudonym import PEOPLE, Phase, Pseudonyms, credential_pseudonyms
@@ -33,7 +35,7 @@ Former = dict[str, list[str]]
 
 _EVENT: Final = int(RowKind.EVENT)
 #: Axes whose subjects are made up by whoever sends requests: only what was really read counts.
-_READ_ONLY_AXES: Final = frozenset({"object", "tenant"})
+READ_ONLY_AXES: Final = frozenset({"object", "tenant"})
 _IPV6_PREFIX: Final = 64
 _CACHED_ADDRESSES: Final = 65_536
 _KNOWN: Final = 65_536
@@ -57,6 +59,12 @@ class EventRouter:
         compile_pattern: CompilePattern,
         phase: Phase | None = None,
     ) -> None:
+        self.rule_set, self.keys, self.partitions, self.compile_pattern = (
+            rule_set,
+            keys,
+            partitions,
+            compile_pattern,
+        )
         self.phase = phase or Phase(keys.epochs[-1], (), None)
         pseudonyms = Pseudonyms(self.phase.epoch)
         self._by_other_keys = tuple(Pseudonyms(epoch) for epoch in self.phase.others)
@@ -71,7 +79,11 @@ class EventRouter:
         #: By realm, id and kind, of credentials that are nobody's: subject, partition, class.
         self._known: dict[tuple[str, str, str | None], tuple[str, int, str | None]] = {}
         routes = [
-            (axis, _wanted(rule_set, axis, compile_pattern), keys.partitioner(axis, partitions))
+            (
+                axis,
+                compile_conditions(conditions_of(rule_set, axis), compile_pattern),
+                keys.partitioner(axis, partitions),
+            )
             for axis in rule_set.axes
             if axis != AXIS_PRINCIPAL
         ]
@@ -115,10 +127,9 @@ class EventRouter:
             if not self._others:
                 return
         elif kind in PEOPLE:
-            credential_class = self._class(event)
-            principal, handle = self._person(event.realm, principal)
-            subject = f"{event.realm}/{principal}"  # credential_subject, without the call
-            partition = self._principal_partition(subject)
+            subject, partition, credential_class, principal, handle = self.credential(
+                event.realm, principal, kind
+            )
         else:
             known = self._known.get((event.realm, principal, kind))
             subject, partition, credential_class = known or self._know(event, principal)
@@ -163,42 +174,48 @@ class EventRouter:
                     if wanted(own_row):
                         routed.append((partition_of(patient), own_row))
         for axis, wanted, partition_of in self._others:
-            if read or axis not in _READ_ONLY_AXES:
-                for raw, name, own in self._subjects(axis, event, pairs):
+            if read or axis not in READ_ONLY_AXES:
+                for raw, name, own in self._subjects(axis, event, row, pairs):
                     own_row = (offset, _EVENT, axis, name, *row[TIME:PATIENTS], own, *row[TENANT:])
                     if wanted(own_row):
                         routed.append((partition_of(raw), own_row))
 
     def _know(self, event: Event, principal: str) -> tuple[str, int, str | None]:
         """Return and remember subject, partition and class of a credential that is no person's."""
-        subject = f"{event.realm}/{principal}"
-        found = subject, self._principal_partition(subject), self._class(event)
+        found = self.credential(event.realm, principal, event.principal_kind)[:3]
         if len(self._known) >= _KNOWN:
             self._known.clear()
         self._known[event.realm, principal, event.principal_kind] = found
         return found
+
+    def credential(
+        self, realm: str, raw: str, kind: str | None
+    ) -> tuple[str, int, str | None, str, str | None]:
+        """Return subject, partition and class of a credential, its id in rows, and a person's sealed handle."""
+        credential_class = self._class(realm, raw, kind)
+        name, handle = self._person(realm, raw) if kind in PEOPLE else (raw, None)
+        subject = credential_subject(realm, name)
+        return subject, self._principal_partition(subject), credential_class, name, handle
 
     def _person(self, realm: str, raw: str) -> tuple[str, str | None]:
         """Return the pseudonym of a person's credential, and its sealed handle."""
         pseudonym = self._credential(f"{realm}/{raw}")
         return pseudonym, None if self._seal is None else self._seal(f"{realm}/{pseudonym}", raw)
 
-    def _class(self, event: Event) -> str | None:
-        if event.principal is None:
-            return None
-        default = DEFAULT_CLASSES.get(event.principal_kind or "")
+    def _class(self, realm: str, principal: str, kind: str | None) -> str | None:
+        default = DEFAULT_CLASSES.get(kind or "")
         classes = self._classes
         if not classes:
             return default
-        subject = f"{event.realm}/{event.principal}"
+        subject = credential_subject(realm, principal)
         named = classes.get(subject)
-        if named is None and event.principal_kind in PEOPLE:
+        if named is None and kind in PEOPLE:
             # The directory goes into our topics as it is: it names people by their pseudonyms.
-            named = classes.get(f"{event.realm}/{self._credential(subject)}")
+            named = classes.get(credential_subject(realm, self._credential(subject)))
         return named or default
 
     def _subjects(
-        self, axis: str, event: Event, pairs: tuple[tuple[str, str | None], ...]
+        self, axis: str, event: Event, row: Row, pairs: tuple[tuple[str, str | None], ...]
     ) -> Iterable[tuple[str, str, tuple[tuple[str, str | None], ...]]]:
         """Yield (raw subject, subject, patients) of an axis other than principal and patient."""
         if axis == "tenant":
@@ -214,15 +231,14 @@ class EventRouter:
             if network is not None:
                 yield network, self._of_address(network), pairs
         else:
-            value = self._class(event) if axis == "principal_class" else getattr(event, axis)
+            value = row[COLUMN[axis]]
             if value is not None:
                 yield str(value), str(value), pairs
 
 
-def _wanted(rule_set: RuleSet, axis: str, compile_pattern: CompilePattern) -> Callable[[Row], int]:
-    """Return what is true of the rows that a rule of an axis counts."""
-    conditions = [rule.condition for rule in rule_set.rules if rule.axis == axis]
-    return compile_conditions(list(dict.fromkeys(conditions)), compile_pattern)
+def conditions_of(rule_set: RuleSet, axis: str) -> list[Condition]:
+    """Return conditions of which each row that a rule of an axis counts meets one."""
+    return list(dict.fromkeys(rule.condition for rule in rule_set.rules if rule.axis == axis))
 
 
 def compares_client_ip(rule_set: RuleSet) -> bool:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from monitor.core.events import AXIS_PRINCIPAL, OFFSET, TIME, RowKind, SourceId, credential_subject
+from monitor.core.events import AXIS_PRINCIPAL, RowKind, SourceId, credential_subject
 from monitor.errors import InvariantError, RejectedRecordError
+from monitor.intake.batch import pieces_of
 from monitor.intake.event import PartlyRead
 from monitor.intake.feeds import Week
 from monitor.intake.refusals import Refusals, SecretsSeen
-from monitor.intake.repeats import Repeats
+from monitor.intake.repeats import new_repeats
 from monitor.intake.replay import REPLAY
 from monitor.stream.partition import OpenPartition
 from monitor.stream.role import Role
@@ -28,7 +29,7 @@ from monitor.stream.sender import Delivery
 from monitor.stream.steps import reached
 from monitor.wire.credentials import decode_status
 from monitor.wire.rejected import encode_rejected, rejected_key
-from monitor.wire.routed import arrival_header, encode_rows
+from monitor.wire.routed import arrival_header, encode_packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
 
     from monitor.core.events import Row
+    from monitor.intake.batch import Packer, Piece
     from monitor.intake.event import Event
     from monitor.intake.formats import Decoder
     from monitor.intake.inputs import Input
-    from monitor.intake.rows import EventRouter, Former
     from monitor.settings import SourceSettings
     from monitor.stream.chunks import Partition, RoleApp
     from monitor.stream.gaps import Gaps
@@ -48,9 +49,9 @@ if TYPE_CHECKING:
 
 #: Records decoded without giving way to other tasks: about 10 ms of work.
 SLICE_RECORDS = 400
-#: Largest routed record, unless the rows of one source offset alone are larger.
+#: Most bytes of rows in a routed record, unless those of one source offset alone are more.
 ROUTED_BYTES = 512_000
-#: Rows that are encoded at a time; rows are about 200 bytes.
+#: Most rows of a routed record, with the same exception; a row is about 200 bytes.
 ROUTED_ROWS = 2_000
 
 
@@ -67,8 +68,6 @@ class IntakePartition(OpenPartition):
         #: Work not acknowledged yet, oldest first: (position after it, its records).
         self._under_way: deque[tuple[int, Delivery]] = deque()
         self._acknowledged = position
-        #: While pseudonym keys rotate: what the pseudonyms of the chunk at hand are called by others.
-        self.former: Former | None = None
 
     async def open(self) -> None:
         """Nothing to read: intake keeps no state."""
@@ -78,14 +77,14 @@ class IntakePartition(OpenPartition):
 
     @abstractmethod
     def rows(
-        self, records: Sequence[ConsumerRecord], targets: dict[int, list[Row]], delivery: Delivery
+        self, records: Sequence[ConsumerRecord], targets: dict[int, list[Piece]], delivery: Delivery
     ) -> None:
         """Add the rows of some records to their routed partitions, in order."""
 
     async def take(self, records: Sequence[ConsumerRecord]) -> None:
         """Decode, route and send records; what is sent is acknowledged later."""
         delivery = Delivery()
-        targets: dict[int, list[Row]] = {}
+        targets: dict[int, list[Piece]] = {}
         self.begin()
         for at in range(0, len(records), SLICE_RECORDS):
             self.rows(records[at : at + SLICE_RECORDS], targets, delivery)
@@ -106,23 +105,34 @@ class IntakePartition(OpenPartition):
         """Return what a routed record says of these records beside their rows."""
         return ()
 
-    def _send(self, partition: int, rows: list[Row], last: int, delivery: Delivery, headers: Headers) -> None:
-        """Send rows as few records; one source offset never spans two."""
-        before, former = self._covered.get(partition), self.former
+    def _send(
+        self, partition: int, pieces: list[Piece], last: int, delivery: Delivery, headers: Headers
+    ) -> None:
+        """Send pieces as few records; one source offset never spans two."""
+        before = self._covered.get(partition)
         first = self._opened_at if before is None else before + 1
         resume = before is None
         at = 0
-        while at < len(rows):
-            end = _offset_boundary(rows, at, at + ROUTED_ROWS)
-            covered = last if end == len(rows) else rows[end - 1][OFFSET]
-            value = encode_rows(self.source, first, covered, rows[at:end], resume=resume, former=former)
-            while len(value) > ROUTED_BYTES:
-                middle = _offset_boundary(rows, at, (at + end) // 2)
-                if middle >= end:
-                    break  # one source offset's rows: they stay together whatever their size
-                end = middle
-                covered = rows[end - 1][OFFSET]
-                value = encode_rows(self.source, first, covered, rows[at:end], resume=resume, former=former)
+        while at < len(pieces):
+            end, count, size = at, 0, 0
+            while end < len(pieces):
+                piece = pieces[end]
+                count, size = count + piece.rows, size + len(piece.packed)
+                if end > at and (count > ROUTED_ROWS or size > ROUTED_BYTES):
+                    break
+                end += 1
+            own = pieces[at:end]
+            former = {name: others for piece in own if piece.former for name, others in piece.former.items()}
+            covered = last if end == len(pieces) else own[-1].last
+            value = encode_packed(
+                self.source,
+                first,
+                covered,
+                sum(piece.rows for piece in own),
+                [piece.packed for piece in own],
+                resume=resume,
+                former=former,
+            )
             self.outlet.routed.put(partition, value, delivery, headers=headers)
             self.outlet.metrics.routed_records_total.inc()
             at, first, resume = end, covered + 1, False
@@ -159,18 +169,19 @@ class SourcePartition(IntakePartition):
         super().__init__(tp, position, source_id, outlet)
         self._name = name
         self._format = format_name
-        self._decode = decode
+        self.decode = decode
         self._refusals = Refusals()
-        self._repeats = Repeats()
-        self._router: EventRouter | None = None
+        self.repeats = new_repeats()
+        self._packer: Packer | None = None
+        #: Of the records at hand.
+        self._delivery = Delivery()
         #: What is usual on this partition; it travels with the committed position.
         self._week = Week()
         self._feed = outlet.feed(name)
 
     def begin(self) -> None:
         """Take the router of now."""
-        self._router = self.outlet.router_at(int(time.time() * 1000))
-        self.former = {} if self._router.rotating else None
+        self._packer = self.outlet.packer_at(int(time.time() * 1000))
 
     async def open(self) -> None:
         """Begin to see the source."""
@@ -196,62 +207,50 @@ class SourcePartition(IntakePartition):
         """Return when the oldest of the records arrived: what is applied late is counted by it."""
         return (arrival_header(records[0].timestamp),)
 
-    def rows(  # noqa: C901, PLR0912 - the hot path, in one piece
-        self, records: Sequence[ConsumerRecord], targets: dict[int, list[Row]], delivery: Delivery
+    def rows(
+        self, records: Sequence[ConsumerRecord], targets: dict[int, list[Piece]], delivery: Delivery
     ) -> None:
         """Decode gateway records; one that cannot be read goes to the dead letters."""
-        router = self._router
-        if router is None:
+        if self._packer is None:
             msg = "events were read before a router was chosen"
             raise InvariantError(msg)
-        decode, route, former, left_out = self._decode, router.route, self.former, self.left_out
-        rejected = unauthenticated = repeated = newest_ms = 0
-        sample: tuple[ConsumerRecord, Sequence[Event]] | None = None
-        for record in records:
-            try:
-                if left_out and record.offset in left_out:
-                    raise RejectedRecordError("fatal", "processes ended while it was read")
-                events = decode(record.value, record.headers)
-                routes = route(events, record.offset, former)
-            except RejectedRecordError as error:
-                self._reject(record, error.reason, error.detail, delivery)
-                rejected += 1
-                continue
-            except Exception as error:  # noqa: BLE001 - one crafted record must not stop intake
-                detail = f"reading it failed with {type(error).__name__}"
-                self._reject(record, "internal", detail, delivery)
-                rejected += 1
-                continue
-            if isinstance(events, PartlyRead):
-                self._reject_of_batch(record, events, delivery)
-            if not routes:
-                unauthenticated += 1
-            elif routes[0][1][TIME] > newest_ms:
-                newest_ms = routes[0][1][TIME]
-            for partition, row in routes:
-                rows = targets.get(partition)
-                if rows is None:
-                    targets[partition] = [row]
-                else:
-                    rows.append(row)
-            for event in events:
-                if event.number is not None:
-                    self._feed.numbered(event.gateway, event.number)
-            if events:
-                sample = record, events
-                # One with an id counts once; of one without only its bytes tell.
-                if events[0].event_id is None and self._repeats.note(record.value):
-                    repeated += 1
+        self._delivery = delivery
+        taken = self._packer.take(records, self)
+        for piece in taken.pieces:
+            targets.setdefault(piece.partition, []).append(piece)
+        for gateway, number in taken.numbers:
+            self._feed.numbered(gateway, number)
         if self._name != REPLAY:
-            self.outlet.saw(self._name, newest_ms)
+            self.outlet.saw(self._name, taken.newest_ms)
             self._week.took([record.timestamp for record in records])
-            if sample is not None:
-                self._feed.sample(sample[0], sample[1][-1], int(time.time() * 1000))
+            if taken.sample is not None:
+                place, event = taken.sample
+                self._feed.sample(records[place], event, int(time.time() * 1000))
         count = self.outlet.metrics.events_total.labels
-        count(self._name, "routed").inc(len(records) - rejected - unauthenticated)
-        count(self._name, "rejected").inc(rejected)
-        count(self._name, "unrouted").inc(unauthenticated)
-        self.outlet.metrics.repeated_records_total.labels(self._name).inc(repeated)
+        count(self._name, "routed").inc(taken.routed)
+        count(self._name, "rejected").inc(len(records) - taken.routed - taken.unrouted)
+        count(self._name, "unrouted").inc(taken.unrouted)
+        self.outlet.metrics.repeated_records_total.labels(self._name).inc(taken.repeated)
+
+    def events(self, record: ConsumerRecord) -> Sequence[Event] | None:
+        """Return the events of a record; None where it went to the dead letters."""
+        try:
+            if record.offset in self.left_out:
+                raise RejectedRecordError("fatal", "processes ended while it was read")
+            events = self.decode(record.value, record.headers)
+        except Exception as error:  # noqa: BLE001 - one crafted record must not stop intake
+            self.failed(record, error)
+            return None
+        if isinstance(events, PartlyRead):
+            self._reject_of_batch(record, events, self._delivery)
+        return events
+
+    def failed(self, record: ConsumerRecord, error: Exception) -> None:
+        """Send a record to the dead letters."""
+        if isinstance(error, RejectedRecordError):
+            self._reject(record, error.reason, error.detail, self._delivery)
+        else:
+            self._reject(record, "internal", f"reading it failed with {type(error).__name__}", self._delivery)
 
     def _reject_of_batch(self, record: ConsumerRecord, events: PartlyRead, delivery: Delivery) -> None:
         """Write letters for the events of a batch that could not be read; the others count."""
@@ -296,10 +295,11 @@ class StatusPartition(IntakePartition):
     def rows(
         self,
         records: Sequence[ConsumerRecord],
-        targets: dict[int, list[Row]],
+        targets: dict[int, list[Piece]],
         delivery: Delivery,  # noqa: ARG002 - nothing is rejected here
     ) -> None:
         """Route statuses to their credential's partition."""
+        routed: dict[int, list[Row]] = {}
         for record in records:
             place = f"{record.topic}-{record.partition} offset {record.offset}"
             entry = decode_status(record.value or b"", place)
@@ -307,7 +307,7 @@ class StatusPartition(IntakePartition):
                 continue
             subject = credential_subject(entry.realm, entry.id)
             partition = self.outlet.keys.partition(AXIS_PRINCIPAL, subject, self.outlet.partitions)
-            targets.setdefault(partition, []).append(
+            routed.setdefault(partition, []).append(
                 (
                     record.offset,
                     RowKind.STATUS,
@@ -322,6 +322,8 @@ class StatusPartition(IntakePartition):
                     entry.watch,
                 )
             )
+        for partition, rows in routed.items():
+            targets.setdefault(partition, []).extend(pieces_of(partition, rows))
 
 
 class IntakeRole(Role):
@@ -372,13 +374,3 @@ class IntakeRole(Role):
             format_name=source.format,
             decode=self._decoders[tp.topic],
         )
-
-
-def _offset_boundary(rows: Sequence[Row], at: int, end: int) -> int:
-    """Return the first index at or after `end` (and after `at`) where a new source offset begins."""
-    end = max(end, at + 1)
-    if end >= len(rows):
-        return len(rows)
-    while end < len(rows) and rows[end][OFFSET] == rows[end - 1][OFFSET]:
-        end += 1
-    return end

@@ -18,6 +18,7 @@ import structlog
 from monitor.core.rules import RuleSet
 from monitor.errors import InvariantError
 from monitor.intake.feeds import Feed
+from monitor.intake.native import packer_of
 from monitor.intake.pseudonym import AHEAD_MS, phase_at
 from monitor.intake.rows import EventRouter
 from monitor.rulebook import compile_pattern
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
     from monitor.core.events import RulesRecord
+    from monitor.intake.batch import Packer
     from monitor.intake.keys import Keys
     from monitor.intake.pseudonym import Phase
     from monitor.observe.metrics import Metrics
@@ -73,7 +75,7 @@ class RoutedOutlet:
         self.routed = OrderedSender(producer, settings.topic("routed"), on_fatal)
         self.rejected = OrderedSender(producer, settings.topic("rejected"), on_fatal)
         #: Of no rule set before the first announcement: then nothing may be routed.
-        self.router: EventRouter | None = None
+        self.packer: Packer | None = None
         self._feeds: dict[str, Feed] = {}
         #: Per source, the time of its newest event, in epoch milliseconds.
         self._watermarks: dict[str, int] = {}
@@ -114,17 +116,17 @@ class RoutedOutlet:
             self.metrics.source_watermark_timestamp_seconds.labels(source).set(newest_ms / 1000)
             self.metrics.source_moved_timestamp_seconds.labels(source).set(time.time())
 
-    def router_at(self, now_ms: int) -> EventRouter:
-        """Return the router of a time: pseudonym keys begin, and end to be named, at times."""
-        router = self.router
-        if router is None:
+    def packer_at(self, now_ms: int) -> Packer:
+        """Return what makes rows at a time: pseudonym keys begin, and end to be named, at times."""
+        packer = self.packer
+        if packer is None:
             msg = "events were read before a rule set was in force"
             raise InvariantError(msg)
-        until_ms = router.phase.until_ms
+        until_ms = packer.router.phase.until_ms
         if until_ms is not None and now_ms >= until_ms:
             self._route(now_ms)
-            return self.router or router
-        return router
+            return self.packer or packer
+        return packer
 
     def widen(self, rules: RulesRecord) -> None:
         """Route also what a rule set needs that is about to be announced."""
@@ -159,7 +161,7 @@ class RoutedOutlet:
         union = RuleSet(rules, classes=announced.classes)
         overlap_ms = overlap_of(union, self._allowed_lateness)
         phase = phase_at(self.keys.epochs, now_ms, overlap_ms)
-        self.router = EventRouter(union, self.keys, self.partitions, compile_pattern, phase)
+        self.packer = packer_of(EventRouter(union, self.keys, self.partitions, compile_pattern, phase))
         self._tell(phase, overlap_ms, now_ms)
 
     def _tell(self, phase: Phase, overlap_ms: int, now_ms: int) -> None:

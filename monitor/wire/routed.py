@@ -34,7 +34,7 @@ from monitor.core.events import (
 from monitor.errors import InvariantError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 FORMAT_VERSION: Final = 4
 _ROTATING: Final = 5
@@ -47,6 +47,11 @@ _RULES: Final = 1
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 _sources: dict[tuple[Any, ...], SourceId] = {}
+
+
+def pack_rows(rows: Sequence[Row]) -> bytes:
+    """Return rows one after the other, as they stand in a record."""
+    return _encode(rows)[len(_array_head(len(rows))) :]
 
 
 def encode_rows(
@@ -62,12 +67,33 @@ def encode_rows(
 
     `former` may name pseudonyms that the rows do not have.
     """
+    own = named(rows, former) if former else None
+    return encode_packed(source, first, last, len(rows), [pack_rows(rows)], resume=resume, former=own)
+
+
+def encode_packed(
+    source: SourceId,
+    first: int,
+    last: int,
+    count: int,
+    packed: Iterable[bytes],
+    *,
+    resume: bool,
+    former: Mapping[str, Sequence[str]] | None = None,
+) -> bytes:
+    """Return the record of `count` rows that are packed; `former` is as `named` returns it."""
     origin = (source.cluster, source.topic_id, source.topic, source.partition)
     if former:
-        own = {name: former[name] for row in rows for name in _pseudonyms(row) if name in former}
-        if own:
-            return _encode((_ROTATING, _ROWS, origin, first, last, resume, rows, own))
-    return _encode((FORMAT_VERSION, _ROWS, origin, first, last, resume, rows))
+        # Encoded without rows and names, which are a byte each then.
+        head, tail = _encode((_ROTATING, _ROWS, origin, first, last, resume, (), ()))[:-2], _encode(former)
+    else:
+        head, tail = _encode((FORMAT_VERSION, _ROWS, origin, first, last, resume, ()))[:-1], b""
+    return b"".join((head, _array_head(count), *packed, tail))
+
+
+def named(rows: Iterable[Row], former: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Return what the pseudonyms in rows are called by other keys."""
+    return {name: former[name] for row in rows for name in _pseudonyms(row) if name in former}
 
 
 def encode_rules(record: RulesRecord) -> bytes:
@@ -116,6 +142,15 @@ def decode(value: bytes | None, place: str) -> RowsRecord | RulesRecord:
         f" {_BEFORE} to {_ROTATING}; was it downgraded?"
     )
     raise InvariantError(msg)
+
+
+def _array_head(size: int) -> bytes:
+    """Return how msgpack begins an array of so many parts."""
+    if size < 1 << 4:
+        return bytes([0x90 | size])
+    if size < 1 << 16:
+        return b"\xdc" + size.to_bytes(2, "big")
+    return b"\xdd" + size.to_bytes(4, "big")
 
 
 def _pseudonyms(row: Row) -> Iterator[str]:

@@ -10,25 +10,56 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor import engine
 from monitor.core.events import SourceId
+from monitor.core.rules import RuleSet
 from monitor.intake.formats import FORMATS
-from monitor.intake.repeats import Repeats
+from monitor.intake.keys import Epoch, Keys
+from monitor.intake.native import packer_of
+from monitor.intake.repeats import PythonRepeats
+from monitor.intake.rows import EventRouter
 from monitor.observe.metrics import Metrics
+from monitor.rulebook import compile_pattern
 from monitor.stream.chunks import Partition
 from monitor.stream.intake import SourcePartition
 from monitor.stream.sender import Delivery
 from tests.formats.samples import lines
+from tests.rig.native import native
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from monitor.intake.batch import Packer
+    from monitor.intake.repeats import Repeats
+
+
+KEYS = Keys(bytes(32), (Epoch("k1", bytes(32)),))
+
+
+@pytest.fixture(scope="module", params=["python", "native"])
+def repeats_of(request: pytest.FixtureRequest) -> Callable[[int], Repeats]:
+    made: Callable[[int], Repeats] = (
+        PythonRepeats if request.param == "python" else native(engine.router).Repeats
+    )
+    return made
 
 
 @given(st.lists(st.sampled_from([b"a", b"b", b"c", b"d", b"e", b"f"]), max_size=60), st.integers(1, 7))
-def test_a_repeat_is_one_of_the_last_different_records(values: list[bytes], limit: int) -> None:
-    repeats = Repeats(limit)
+def test_a_repeat_is_one_of_the_last_different_records(
+    repeats_of: Callable[[int], Repeats], values: list[bytes], limit: int
+) -> None:
+    repeats = repeats_of(limit)
     for at, value in enumerate(values):
         last = list(dict.fromkeys(reversed(values[:at])))[:limit]
         assert repeats.note(value) == (value in last)
+
+
+def test_many_different_records_are_remembered(repeats_of: Callable[[int], Repeats]) -> None:
+    repeats = repeats_of(10_000)
+    values = [b"%d" % number for number in range(20_000)]
+    assert not any(repeats.note(value) for value in values)
+    assert all(repeats.note(value) for value in values[10_000:])
+    assert not any(repeats.note(value) for value in values[:10_000])
 
 
 class Outlet:
@@ -40,8 +71,8 @@ class Outlet:
         self.metrics = Metrics()
         self.rejected = SimpleNamespace(put=lambda *_, **__: None)
 
-    def router_at(self, _now_ms: int) -> Any:
-        return SimpleNamespace(rotating=False, route=lambda *_: [(0, (0, 0, "principal", "gate/p", 1))])
+    def packer_at(self, _now_ms: int) -> Packer:
+        return packer_of(EventRouter(RuleSet(()), KEYS, 1, compile_pattern))
 
     def feed(self, _name: str) -> Any:
         return SimpleNamespace(sample=lambda *_: None, numbered=lambda *_: None)
@@ -72,7 +103,7 @@ def read(outlet: Any, format_name: str, chunks: Sequence[Sequence[bytes]], *, tr
         ]
         partition.begin()
         partition.rows(records, targets, Delivery())
-    return len(targets[0])
+    return sum(piece.rows for piece in targets[0])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor import engine
 from monitor.core import events as row
 from monitor.core.events import EVENT_LENGTH, FIELDS, Row, RowKind
 from monitor.core.evidence import row_evidence
@@ -16,8 +17,10 @@ from monitor.core.rules import AllOf, AnyOf, Condition, Match, Negation, Rule, R
 from monitor.intake.event import Event
 from monitor.intake.keys import Epoch, Keys
 from monitor.intake.pseudonym import Pseudonyms, credential_pseudonyms
-from monitor.intake.rows import EventRouter, compares_client_ip, network_of
+from monitor.intake.rows import compares_client_ip, network_of
 from monitor.rulebook import compile_pattern
+from tests.intake.routing import IMPLEMENTATIONS, Routing
+from tests.rig.native import native
 
 KEYS = Keys(bytes(range(32)), (Epoch("k1", b"p" * 32),))
 PSEUDONYMS = Pseudonyms.newest(KEYS)
@@ -25,8 +28,24 @@ PARTITIONS = 8
 BOTH = ("patient", "principal")
 
 
+_implementation = "python"
+
+
+@pytest.fixture(scope="module", autouse=True, params=sorted(IMPLEMENTATIONS))
+def implementation(request: pytest.FixtureRequest) -> None:
+    """Run every test of this module by both implementations."""
+    global _implementation  # noqa: PLW0603 - hypothesis wants fixtures of a module only
+    if request.param == "native":
+        native(engine.router)
+    _implementation = request.param
+
+
+def routing(*arguments: Any) -> Routing:
+    return Routing(_implementation, *arguments)
+
+
 def rows(event: Event, axes: tuple[str, ...] = BOTH, *, keep: bool = False) -> list[tuple[int, Row]]:
-    return EventRouter(counting(axes, keep=keep), KEYS, PARTITIONS, compile_pattern).route((event,), 42)
+    return routing(counting(axes, keep=keep), KEYS, PARTITIONS, compile_pattern).route((event,), 42)
 
 
 def counting(axes: tuple[str, ...], *, keep: bool = False) -> RuleSet:
@@ -65,7 +84,7 @@ def test_a_read_gives_a_row_for_the_credential_and_one_for_each_patient() -> Non
 
 def test_beside_the_credentials_only_rows_that_a_rule_counts_are_sent() -> None:
     failed = Rule("f", "f", "event_count", Match("status", "gte", 400), ("client_ip",), 60_000, 1)
-    router = EventRouter(RuleSet((failed,)), KEYS, PARTITIONS, compile_pattern)
+    router = routing(RuleSet((failed,)), KEYS, PARTITIONS, compile_pattern)
     served, refused = (event(status=status, client_ip="192.0.2.1") for status in (200, 403))
     assert [line[row.AXIS] for _, line in router.route((served,), 1)] == ["principal"]
     assert [line[row.AXIS] for _, line in router.route((refused,), 1)] == ["principal", "client_ip"]
@@ -74,7 +93,7 @@ def test_beside_the_credentials_only_rows_that_a_rule_counts_are_sent() -> None:
 def test_the_directory_names_a_person_by_pseudonym() -> None:
     person = credential_pseudonyms(KEYS.credential_key)("r/alice")
     rule_set = RuleSet(counting(("principal",)).rules, classes={f"r/{person}": "night-shift"})
-    router = EventRouter(rule_set, KEYS, PARTITIONS, compile_pattern)
+    router = routing(rule_set, KEYS, PARTITIONS, compile_pattern)
     for kind, expected in (("account", "night-shift"), ("api_key", "partner")):
         ((_, line),) = router.route((event(principal="alice", principal_kind=kind),), 1)
         assert line[row.PRINCIPAL_CLASS] == expected
@@ -82,7 +101,7 @@ def test_the_directory_names_a_person_by_pseudonym() -> None:
 
 def test_a_credential_has_the_class_of_the_directory_or_of_its_kind() -> None:
     rule_set = RuleSet(counting(("principal", "principal_class")).rules, classes={"r/p": "bulk-sync"})
-    router = EventRouter(rule_set, KEYS, PARTITIONS, compile_pattern)
+    router = routing(rule_set, KEYS, PARTITIONS, compile_pattern)
 
     def classes(**fields: Any) -> list[tuple[str, str]]:
         routed = router.route((event(**fields),), 1)
@@ -100,7 +119,7 @@ def test_a_credential_has_the_class_of_the_directory_or_of_its_kind() -> None:
 
 def test_the_category_of_a_route_is_a_column_that_rules_count_by() -> None:
     documents = Rule("d", "d", "event_count", Match("category", "eq", "documents"), ("tenant",), 60_000, 1)
-    router = EventRouter(RuleSet((documents,)), KEYS, PARTITIONS, compile_pattern)
+    router = routing(RuleSet((documents,)), KEYS, PARTITIONS, compile_pattern)
     for category, axes in (
         ("documents", ["principal", "tenant"]),
         ("letters", ["principal"]),
@@ -112,7 +131,7 @@ def test_the_category_of_a_route_is_a_column_that_rules_count_by() -> None:
 
 
 def test_evidence_names_the_category_of_what_was_read() -> None:
-    ((_, line),) = EventRouter(RuleSet(()), KEYS, PARTITIONS, compile_pattern).route(
+    ((_, line),) = routing(RuleSet(()), KEYS, PARTITIONS, compile_pattern).route(
         (event(category="documents", patients=(("a", "x"), ("b", None)), tenant="t", route="/d/{id}"),), 3
     )
     a, b = PSEUDONYMS.patient("a"), PSEUDONYMS.patient("b")
@@ -229,7 +248,7 @@ events_ = st.builds(
 def test_every_row_is_well_formed_and_holds_nothing_raw(
     decoded: list[Event], axes: set[str], partitions: int
 ) -> None:
-    router = EventRouter(counting(tuple(axes)), KEYS, partitions, compile_pattern)
+    router = routing(counting(tuple(axes)), KEYS, partitions, compile_pattern)
     routed = router.route(decoded, 7)
     home: dict[tuple[str, str], int] = {}
     for partition, line in routed:

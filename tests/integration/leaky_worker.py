@@ -13,7 +13,8 @@ import structlog
 
 from monitor.cli import main
 from monitor.intake import pseudonym, rows
-from monitor.stream import intake
+from monitor.intake.batch import PythonPacker
+from monitor.stream import intake, outlet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,8 @@ if __name__ == "__main__":
     for place, name, replacement in (
         (pseudonym, "_pseudonymiser", pseudonymiser),
         (rows.EventRouter, "_person", person),
+        # What it leaks is Python's.
+        (outlet, "packer_of", PythonPacker),
         (intake.SourcePartition, "take", take),
     ):
         assert hasattr(place, name)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from monitor.engine import PURE
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -51,7 +53,11 @@ def copied(folder: Path, root: Path = ROOT) -> Path:
 
 def run(copy: Path, tests: Sequence[str], timeout_s: float) -> Run:
     """Run tests in a copy until the first failure."""
-    environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": str(copy),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        PURE: "1",
+    }  # mutants are of Python
     with subprocess.Popen(
         [sys.executable, "-m", "tests.mutants.inside", str(copy), *tests],
         cwd=copy,

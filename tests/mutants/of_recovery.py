@@ -147,7 +147,7 @@ MUTANTS: Final = (
     Mutant(
         "failed requests make subjects",
         "monitor/intake/rows.py",
-        "if read or axis not in _READ_ONLY_AXES:",
+        "if read or axis not in READ_ONLY_AXES:",
         "if True:",
         (f"{ROWS}made_up_subjects_of_failed_requests_get_no_rows",),
         "subjects cannot be made up at will",
@@ -187,8 +187,8 @@ MUTANTS: Final = (
     Mutant(
         "class of a kind only",
         "monitor/intake/rows.py",
-        'subject = f"{event.realm}/{event.principal}"',
-        'subject = f"{event.principal}"',
+        "subject = credential_subject(realm, principal)",
+        "subject = principal",
         (f"{ROWS}a_credential_has_the_class_of_the_directory_or_of_its_kind",),
         "the directory decides",
     ),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from monitor.core.coverage import Marks
 from monitor.core.events import OFFSET, RowsRecord, SourceId
+from monitor.intake.batch import pieces_of
 from monitor.observe.metrics import Metrics
 from monitor.stream import intake
 from monitor.stream.chunks import Chunk, Partition
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from monitor.core.events import Row
+    from monitor.intake.batch import Piece
     from monitor.stream.sender import Delivery
 
 SOURCE = SourceId("cluster", "id", "gate", 0)
@@ -52,11 +54,14 @@ class Outlet:
 class Reader(IntakePartition):
     """Makes of each record as many rows as its value says, spread over partitions."""
 
-    def rows(self, records: Sequence[Any], targets: dict[int, list[Row]], delivery: Delivery) -> None:
+    def rows(self, records: Sequence[Any], targets: dict[int, list[Piece]], delivery: Delivery) -> None:
         del delivery
         for record in records:
+            own: dict[int, list[Row]] = {}
             for number, partition in enumerate(record.value):
-                targets.setdefault(partition, []).append([record.offset, 0, "axis", str(number), 0])
+                own.setdefault(partition, []).append([record.offset, 0, "axis", str(number), 0])
+            for partition, rows in own.items():
+                targets.setdefault(partition, []).extend(pieces_of(partition, rows))
 
 
 class Record:

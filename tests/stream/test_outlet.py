@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.core.events import AXIS, OFFSET, SUBJECT, RulesRecord
+from monitor.core.events import AXIS, SUBJECT, RulesRecord
 from monitor.core.rules import AllOf, Match, Rule, RuleSet, rule_set_document
 from monitor.errors import ConfigurationError
 from monitor.intake.event import Event
@@ -122,9 +122,9 @@ def missing(settings: Settings, seen: Sequence[int], reads: Sequence[int]) -> in
         for partition, versions in enumerate(log.versions):
             if switched[partition] is None and 2 in versions:
                 switched[partition] = step
-        router = outlets[reader % len(seen)].router
-        assert router is not None
-        sent = {(p, row[AXIS], row[SUBJECT]) for p, row in router.route((event(step),), step)}
+        packer = outlets[reader % len(seen)].packer
+        assert packer is not None
+        sent = {(p, row[AXIS], row[SUBJECT]) for p, row in packer.router.route((event(step),), step)}
         for version in (1, 2):
             for row in needed(event(step), step, version) - sent:
                 at_switch = switched[row[0]]
@@ -157,9 +157,9 @@ def settings_once(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def test_each_partition_hears_of_a_set_before_its_first_row_and_once(settings: Settings):
     log = Log()
     process = outlet(settings, log)
-    assert process.router is None
+    assert process.packer is None
     process.widen(record(1, BEFORE))
-    assert process.router is None, "nothing is routed before the first announcement"
+    assert process.packer is None, "nothing is routed before the first announcement"
     for version in (1, 1, 2, 1):
         process.announce(record(version, SETS[version]), Delivery())
     assert log.versions == [[1, 2]] * PARTITIONS
@@ -180,9 +180,9 @@ def test_a_set_that_comes_while_another_settles_is_routed_for_too(settings: Sett
 
 
 def axes(process: RoutedOutlet) -> set[str]:
-    assert process.router is not None
+    assert process.packer is not None
     one = Event(1, "r", 200, principal="p", patients=(("a", "t"),), tenant="t", client_ip="192.0.2.1")
-    return {row[AXIS] for _, row in process.router.route((one,), 1)}
+    return {row[AXIS] for _, row in process.packer.router.route((one,), 1)}
 
 
 async def test_the_announcer_widens_at_once_and_announces_later(
@@ -256,5 +256,5 @@ def test_rule_sets_that_an_earlier_monitor_said_in_status_are_passed_over(settin
 
     records: Any = [Entry(0, former), Entry(1, encode(told))]
     reader.rows(records, targets, Delivery())
-    assert [row[OFFSET] for rows in targets.values() for row in rows] == [1]
+    assert [(piece.last, piece.rows) for pieces in targets.values() for piece in pieces] == [(1, 1)]
     assert process.rules_version == -1

@@ -1,64 +1,57 @@
 // BLAKE2b in one piece, keyed or not (RFC 7693; `personal` as in the BLAKE2 paper, section 2.8).
 #pragma once
 
-#include <array>
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
 
 namespace engine {
 
-// The state after the parameters and the key: copied for each message.
+// The state after the parameters and the key: messages go on from it.
 class Blake2b {
   public:
     // `size` is that of the digest, 1 to 64 bytes; `key` has at most 64 bytes, `personal` at most 16.
-    Blake2b(size_t size, std::string_view key = {}, std::string_view personal = {}) : size_(size) {
-        static constexpr uint64_t start[8] = {
-            0x6a09e667f3bcc908, 0xbb67ae8584caa73b, 0x3c6ef372fe94f82b, 0xa54ff53a5f1d36f1,
-            0x510e527fade682d1, 0x9b05688c2b3e6c1f, 0x1f83d9abfb41bd6b, 0x5be0cd19137e2179};
+    Blake2b(size_t size, std::string_view key = {}, std::string_view personal = {}) : keyed_(!key.empty()), size_(size) {
         std::memcpy(h_, start, sizeof h_);
         h_[0] ^= 0x01010000 ^ (key.size() << 8) ^ size;
-        char person[16] = {};
-        std::memcpy(person, personal.data(), personal.size() < 16 ? personal.size() : 16);
-        h_[6] ^= word(reinterpret_cast<const uint8_t *>(person));
-        h_[7] ^= word(reinterpret_cast<const uint8_t *>(person) + 8);
-        if (!key.empty()) {
-            std::memcpy(block_, key.data(), key.size());
-            used_ = sizeof block_;
-        }
+        uint8_t person[16] = {};
+        std::memcpy(person, personal.data(), std::min(personal.size(), sizeof person));
+        h_[6] ^= word(person);
+        h_[7] ^= word(person + 8);
+        std::memcpy(key_, key.data(), key.size());
+        std::memcpy(after_key_, h_, sizeof h_);
+        if (keyed_) compress(after_key_, key_, sizeof key_, false);
     }
 
     // Writes the digest of `message` to `digest`, which has room for `size` bytes.
     void digest(std::string_view message, uint8_t *digest) const {
-        Blake2b state = *this;
-        state.update(message);
-        state.total_ += state.used_;
-        std::memset(state.block_ + state.used_, 0, sizeof block_ - state.used_);
-        state.compress(true);
-        for (size_t at = 0; at < size_; ++at)
-            digest[at] = static_cast<uint8_t>(state.h_[at / 8] >> (8 * (at % 8)));
+        const auto *at = reinterpret_cast<const uint8_t *>(message.data());
+        size_t left = message.size();
+        uint64_t h[8], total = 0;
+        std::memcpy(h, h_, sizeof h);
+        if (keyed_ && left == 0) {
+            at = key_, left = sizeof key_;
+        } else if (keyed_) {
+            std::memcpy(h, after_key_, sizeof h);
+            total = sizeof key_;
+        }
+        for (; left > block_bytes; at += block_bytes, left -= block_bytes) compress(h, at, total += block_bytes, false);
+        uint8_t last[block_bytes] = {};
+        if (left > 0) std::memcpy(last, at, left);
+        compress(h, last, total + left, true);
+        for (size_t n = 0; n < size_; ++n) digest[n] = static_cast<uint8_t>(h[n / 8] >> (8 * (n % 8)));
     }
 
   private:
-    uint64_t h_[8] = {};
-    uint64_t total_ = 0;
-    uint8_t block_[128] = {};
-    size_t used_ = 0;
+    static constexpr size_t block_bytes = 128;
+    static constexpr uint64_t start[8] = {
+        0x6a09e667f3bcc908, 0xbb67ae8584caa73b, 0x3c6ef372fe94f82b, 0xa54ff53a5f1d36f1,
+        0x510e527fade682d1, 0x9b05688c2b3e6c1f, 0x1f83d9abfb41bd6b, 0x5be0cd19137e2179};
+    uint64_t h_[8], after_key_[8];
+    uint8_t key_[block_bytes] = {};
+    bool keyed_;
     size_t size_;
-
-    void update(std::string_view message) {
-        while (!message.empty()) {
-            if (used_ == sizeof block_) {
-                total_ += sizeof block_;
-                compress(false);
-                used_ = 0;
-            }
-            const size_t part = std::min(sizeof block_ - used_, message.size());
-            std::memcpy(block_ + used_, message.data(), part);
-            used_ += part;
-            message.remove_prefix(part);
-        }
-    }
 
     static uint64_t word(const uint8_t *at) {
         uint64_t value = 0;
@@ -67,7 +60,7 @@ class Blake2b {
     }
     static uint64_t turned(uint64_t value, int by) { return value >> by | value << (64 - by); }
 
-    void compress(bool last) {
+    static void compress(uint64_t *h, const uint8_t *block, uint64_t total, bool last) {
         static constexpr uint8_t sigma[12][16] = {
             {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
             {14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3},
@@ -81,14 +74,11 @@ class Blake2b {
             {10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0},
             {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
             {14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3}};
-        static constexpr uint64_t start[8] = {
-            0x6a09e667f3bcc908, 0xbb67ae8584caa73b, 0x3c6ef372fe94f82b, 0xa54ff53a5f1d36f1,
-            0x510e527fade682d1, 0x9b05688c2b3e6c1f, 0x1f83d9abfb41bd6b, 0x5be0cd19137e2179};
         uint64_t v[16], m[16];
-        for (int n = 0; n < 8; ++n) v[n] = h_[n], v[n + 8] = start[n];
-        v[12] ^= total_;
+        for (int n = 0; n < 8; ++n) v[n] = h[n], v[n + 8] = start[n];
+        v[12] ^= total;
         if (last) v[14] = ~v[14];
-        for (int n = 0; n < 16; ++n) m[n] = word(block_ + 8 * n);
+        for (int n = 0; n < 16; ++n) m[n] = word(block + 8 * n);
         for (const auto &s : sigma) {
             mix(v, 0, 4, 8, 12, m[s[0]], m[s[1]]);
             mix(v, 1, 5, 9, 13, m[s[2]], m[s[3]]);
@@ -99,7 +89,7 @@ class Blake2b {
             mix(v, 2, 7, 8, 13, m[s[12]], m[s[13]]);
             mix(v, 3, 4, 9, 14, m[s[14]], m[s[15]]);
         }
-        for (int n = 0; n < 8; ++n) h_[n] ^= v[n] ^ v[n + 8];
+        for (int n = 0; n < 8; ++n) h[n] ^= v[n] ^ v[n + 8];
     }
     static void mix(uint64_t *v, int a, int b, int c, int d, uint64_t x, uint64_t y) {
         v[a] += v[b] + x;

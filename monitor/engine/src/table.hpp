@@ -61,7 +61,7 @@ template <typename Value> class Table {
     void put(std::string_view key, uint64_t hash, Value value) {
         if (key.size() > most_bytes_) return;
         if (size_ >= most_ || keys_.size() + key.size() > most_bytes_) clear();
-        if (2 * (size_ + 1) > slots_.size()) grow();
+        if (4 * (size_ + 1) > 3 * slots_.size()) grow();
         insert(Slot{hash, keys_.size(), key.size(), std::move(value), true});
         keys_.append(key);
         ++size_;
@@ -69,7 +69,7 @@ template <typename Value> class Table {
     void put(std::string_view key, Value value) { put(key, hashed(key), std::move(value)); }
 
     void clear() {
-        slots_.assign(slots_.size(), Slot{});
+        std::vector<Slot>(slots_.size()).swap(slots_);
         keys_.clear();
         size_ = 0;
     }
