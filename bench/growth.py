@@ -28,18 +28,20 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.events import START_MS, events
 from bench.ours import W1_RULES
-from monitor.core.detector import Detector
 from monitor.core.events import RulesRecord, SourceId
 from monitor.core.rules import RuleSet, rule_set_document
+from monitor.engine.detectors import Saving, new_detector
+from monitor.engine.packed import decode
 from monitor.intake.formats import FORMATS
 from monitor.intake.keys import Epoch, Keys
 from monitor.intake.rows import EventRouter
 from monitor.rulebook import compile_pattern, load_rules
-from monitor.wire import routed, state
+from monitor.wire import routed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from monitor.core.detector import Detector
     from monitor.core.events import Row
 
 CHUNK: Final = 2_000
@@ -69,18 +71,14 @@ class Run:
         self._router = EventRouter(case.rules, keys, case.partitions, compile_pattern)
         self._decode = FORMATS["canonical"].decoder("gateway-1")
         self._detectors = [self._detector(number) for number in range(case.partitions)]
+        self._saving = [Saving(detector) for detector in self._detectors]
         self._covered: dict[int, int] = {}
         self._sum = hashlib.sha256()
         self.spent = dict.fromkeys(PARTS, 0.0)
 
     def _detector(self, partition: int) -> Detector:
         rules = self._case.rules
-        detector = Detector(
-            partition,
-            allowed_lateness_ms=3_600_000,
-            compile_pattern=compile_pattern,
-            unpack=state.unpack_subject,
-        )
+        detector = new_detector(partition, allowed_lateness_ms=3_600_000, compile_pattern=compile_pattern)
         detector.activate(RulesRecord(1, rules.revision, rule_set_document(rules)), 0)
         return detector
 
@@ -126,7 +124,7 @@ class Run:
         append_ms = START_MS + (offset + 1) * CHUNK * 5
         for partition, value in records:
             at = time.process_time()
-            record = routed.decode(value, "bench")
+            record = decode(value, "bench")
             at = self._since("read", at)
             detector = self._detectors[partition]
             if not isinstance(record, RulesRecord):
@@ -137,10 +135,10 @@ class Run:
 
     def _save(self, stamp: int) -> None:
         at = time.process_time()
-        for detector in self._detectors:
-            for key in detector.subjects.take_dirty():
-                until_ms = detector.subjects.counts_until(key)
-                state.encode_subject(key, stamp, until_ms, detector.snapshot_subject(key))
+        for saving in self._saving:
+            saving.rest()
+            for _ in saving.changed(stamp):
+                pass
         self._since("save", at)
 
 

@@ -41,6 +41,16 @@ pip=("$venv/bin/python" -m pip)
 if ! has "$venv/bin/python" pip; then pip=("$(find_python)" -m pip --python "$venv/bin/python"); fi
 pip+=(--quiet --disable-pip-version-check install)
 
+# Our extension modules are optional, but in CI they are what is tested.
+if ! command -v "${CXX:-c++}" >/dev/null && ! command -v g++ >/dev/null; then
+  if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends g++ python3-dev >/dev/null
+  else
+    echo "no C++ compiler: everything works, several times slower (docs/adr/0019-native-hot-path.md)"
+  fi
+fi
+
 echo "installing requirements/$lock.txt (the first time takes a minute)"
 "${pip[@]}" --require-hashes -r requirements/build.txt -r "requirements/$lock.txt"
 "${pip[@]}" --no-deps --no-build-isolation --editable .

@@ -22,8 +22,7 @@ from monitor.core.events import (
     RowKind,
     read_status,
 )
-from monitor.core.evidence import Evidence, is_evidence, row_evidence
-from monitor.core.findings import Place, finding, observation
+from monitor.core.findings import Place
 from monitor.core.incident import REFUSALS, Incident
 from monitor.core.nearness import Nearness
 from monitor.core.outcomes import Failure, Outcomes
@@ -33,6 +32,7 @@ from monitor.core.renaming import rename
 from monitor.core.resting import RestingSubject
 from monitor.core.subject import Subject
 from monitor.core.subjects import Subjects
+from monitor.core.telling import tell, tell_of
 from monitor.core.windows import NEVER
 from monitor.errors import InvariantError
 
@@ -232,7 +232,7 @@ class Detector:
         counters["applied"] += applied
         counters["duplicates"] += duplicates
         for subject, time_ms in self._listening.hear(record, prior, offset, append_ms):
-            self._tell("quiet", place, subject, time_ms)
+            tell(self._outcomes, "quiet", place, subject, time_ms)
             self.subjects.touch(subject, time_ms, self._plan.axes[AXIS_PRINCIPAL].keep_ms)
         if len(self._waiting) > _MOST_WAITING_SUBJECTS:
             self._settle_all()
@@ -342,33 +342,7 @@ class Detector:
         if axis_plan.waits:
             let_wait(subject, plan, axis_plan)
         self.subjects.touch(subject, time_ms, axis_plan.keep_ms)
-        if incident is not None:
-            self._follow(subject, incident, row, place, time_ms, told)
-        for excess in excesses:
-            found = finding(place, row, subject, excess)
-            self._outcomes.findings.append(found)
-            if axis == AXIS_PRINCIPAL:
-                if subject.incident is None:
-                    subject.incident = Incident()
-                timespan_ms = excess.planned.rule.timespan_ms
-                subject.incident.found(found["id"], excess.first_ms, excess.last_ms, timespan_ms)
-
-    def _follow(  # noqa: PLR0917 - all that an event is
-        self, subject: Subject, incident: Incident, row: Row, place: Place, time_ms: int, told: str | None
-    ) -> None:
-        """Note what an event after a finding is evidence of, and tell of it where that is due."""
-        if incident.active:
-            told = incident.exposes(row[STATUS], time_ms, subject.history)
-        if incident.case is not None and incident.follows(time_ms) and is_evidence(row):
-            shown = Evidence(incident.case, *row_evidence(row), time_ms, place.source)
-            self._outcomes.evidence.append(shown)
-        if told is not None:
-            self._tell(told, place, subject, time_ms)
-
-    def _tell(self, what: str, place: Place, subject: Subject, time_ms: int) -> None:
-        if subject.incident is not None:
-            seen = observation(what, place, subject, subject.incident, time_ms)
-            self._outcomes.observations.append(seen)
+        tell_of(self._outcomes, subject, row, place, time_ms, told, excesses)
 
     def _status(self, row: Row, place: Place) -> None:
         key = row[AXIS], row[SUBJECT]

@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any, Final
 from monitor.core.conditions import compile_conditions
 from monitor.core.events import AXIS_PRINCIPAL, RulesRecord
 from monitor.core.history import CounterHistory
-from monitor.core.readers import batch_reader, reader
+from monitor.core.leaves import describe
+from monitor.core.readers import batch_reader, reader, reading
 from monitor.core.rules import rule_revision, rule_set_from_document
 from monitor.core.windows import LARGEST_AMOUNT, NEVER, EventCountWindow, SumWindow, ValueCountWindow
 from monitor.errors import InvariantError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from monitor.core.conditions import CompilePattern
     from monitor.core.events import Row
+    from monitor.core.leaves import Leaf
     from monitor.core.readers import Reader, Value
     from monitor.core.rules import Base, Rule, RuleKind
     from monitor.core.windows import Window
@@ -112,6 +114,7 @@ class AxisPlan:
 
     __slots__ = (
         "_by_mask",
+        "_compile_pattern",
         "_conditions",
         "_counters",
         "batch_readers",
@@ -141,6 +144,7 @@ class AxisPlan:
         self.keep_ms = self.horizon_ms + longest_ms
         self._counters = counters
         self._conditions = list(dict.fromkeys(base.condition for _, bases in counters for base in bases))
+        self._compile_pattern = compile_pattern
         #: Which conditions a row meets: a bit each.
         self.mask = compile_conditions(self._conditions, compile_pattern)
         self._by_mask: dict[int, tuple[tuple[Counter, Reader], ...]] = {}
@@ -186,14 +190,27 @@ class AxisPlan:
         """Return the counters of what `mask` returned, and what reads a row for each."""
         found = self._by_mask.get(mask)
         if found is None:
-            met = {condition for bit, condition in enumerate(self._conditions) if mask >> bit & 1}
-            chosen = [
-                (counter, [base for base in bases if base.condition in met])
-                for counter, bases in self._counters
-            ]
-            found = tuple((counter, reader(counter.kind, bases)) for counter, bases in chosen if bases)
+            found = tuple((counter, reader(counter.kind, bases)) for counter, bases in self._chosen(mask))
             self._by_mask[mask] = found
         return found
+
+    def described(self) -> tuple[Callable[[Row], int], tuple[Leaf, ...]]:
+        """Return `mask`, and what decides it (see `leaves.describe`)."""
+        return describe(self._conditions, self._compile_pattern)
+
+    def readings(self, mask: int) -> list[tuple[str, int, int, bool, Reader]]:
+        """Return `selected` as the native store takes it: what is counted, and how (see `readers.reading`)."""
+        return [
+            (counter.window_key, *reading(counter.kind, bases), reader(counter.kind, bases))
+            for counter, bases in self._chosen(mask)
+        ]
+
+    def _chosen(self, mask: int) -> list[tuple[Counter, list[Base]]]:
+        met = {condition for bit, condition in enumerate(self._conditions) if mask >> bit & 1}
+        chosen = [
+            (counter, [base for base in bases if base.condition in met]) for counter, bases in self._counters
+        ]
+        return [(counter, bases) for counter, bases in chosen if bases]
 
 
 class Plan:

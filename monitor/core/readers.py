@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from monitor.core.conditions import field_values
-from monitor.core.events import COLUMN, EVENT_ID, FIELDS, MULTI_VALUED, PATIENTS, TENANT
+from monitor.core.events import COLUMN, EVENT_ID, FIELDS, MULTI_VALUED, PATIENTS, PSEUDONYMS, TENANT
 from monitor.core.values import numbering, pseudonym_number, text_number
 
 if TYPE_CHECKING:
@@ -49,6 +50,32 @@ def reader(kind: RuleKind, bases: Sequence[Base]) -> Reader:
     if len(different) == 1 and not different[0][0]:
         return _values(different[0][1] or "")
     return lambda row: _grouped_values(row, different)
+
+
+class How(IntEnum):
+    """How the native store reads a row by itself (src/plan.hpp); `PYTHON` calls what `reader` returns."""
+
+    ONCE = 0
+    PATIENTS = 1
+    TENANTS = 2
+    COLUMN = 3
+    AMOUNT = 4
+    PYTHON = 5
+
+
+def reading(kind: RuleKind, bases: Sequence[Base]) -> tuple[int, int, bool]:
+    """Return how a row is read that met some base rules: a `How`, its column, whether that holds pseudonyms."""
+    different = list(dict.fromkeys((base.group_by[1:], base.counted) for base in bases))
+    counted = different[0][1] or ""
+    if any(fields for fields, _ in different) or (kind != "event_count" and len(different) > 1):
+        return How.PYTHON, 0, False
+    if kind == "event_count":
+        return How.ONCE, 0, False
+    if kind == "value_sum":
+        return How.AMOUNT, COLUMN[counted], False
+    if counted in MULTI_VALUED:
+        return How.PATIENTS if counted == "patient" else How.TENANTS, 0, False
+    return How.COLUMN, COLUMN[counted], counted in PSEUDONYMS
 
 
 def batch_reader(kind: RuleKind, base: Base) -> BatchReader:

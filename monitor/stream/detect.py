@@ -18,8 +18,9 @@ import structlog
 from aiokafka import AIOKafkaProducer
 
 from monitor.core.coverage import pieces
-from monitor.core.detector import Detector
 from monitor.core.events import RulesRecord
+from monitor.engine.detectors import new_detector
+from monitor.engine.packed import decode
 from monitor.errors import InvariantError
 from monitor.rulebook import compile_pattern
 from monitor.stream.kafka import aiokafka_options
@@ -35,7 +36,6 @@ from monitor.wire import routed
 from monitor.wire.evidence import encode_evidence
 from monitor.wire.positions import WHOLE
 from monitor.wire.rejected import encode_rejected
-from monitor.wire.state import unpack_subject
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -71,11 +71,10 @@ class DetectPartition(OpenPartition):
         self._senders = senders
         self._topic = settings.topic("state")
         self._producer: AIOKafkaProducer | None = None
-        self._detector = Detector(
+        self._detector = new_detector(
             tp.partition,
             allowed_lateness_ms=int(settings.detect.allowed_lateness.total_seconds() * 1000),
             compile_pattern=compile_pattern,
-            unpack=unpack_subject,
             max_age_ms=int(settings.response.max_age.total_seconds() * 1000),
             quiet_ms=int(settings.response.quiet_after.total_seconds() * 1000),
         )
@@ -143,7 +142,7 @@ class DetectPartition(OpenPartition):
                 self._unsaved_since = time.monotonic()
             for record in records:
                 place = f"{record.topic}-{record.partition} offset {record.offset}"
-                routed_record = routed.decode(record.value, place)
+                routed_record = decode(record.value, place)
                 if isinstance(routed_record, RulesRecord):
                     if detector.activate(routed_record, record.timestamp):
                         self._metrics.expect_findings(rule_set_of(routed_record).rules)

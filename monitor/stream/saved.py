@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from monitor.engine.detectors import Saving
 from monitor.errors import ConfigurationError, Fault
 from monitor.stream.read import read_to_end
 from monitor.wire import state
@@ -84,8 +85,7 @@ class SavedState:
         self._dead: dict[bytes, None] = {}
         #: What the marks stand for: the last routed offset that they saw, here or before.
         self._marks_stamp = -1
-        #: What the flush before wrote of small subjects; those that rested since stay packed.
-        self._packed: dict[SubjectKey, bytes] = {}
+        self._saving = Saving(detector)
         self._rules_version = -1
 
     async def recover(self, kafka: KafkaSettings) -> Recovery:
@@ -156,21 +156,16 @@ class SavedState:
             records.append(state.encode_freed(key, stamp))
             self._dead[state.subject_tombstone(key)] = None
             self._dead |= dict.fromkeys(self._pages.pop(key, ()))
-            self._packed.pop(key, None)
-        for key, content in self._packed.items():
-            detector.subjects.rest(key, content)
-        packed: dict[SubjectKey, bytes] = {}
+            self._saving.forget(key)
+        self._saving.rest()
         began = time.perf_counter()
-        for key in detector.subjects.take_dirty():
-            snapshot = detector.snapshot_subject(key)
-            encoded = state.encode_subject(key, stamp, detector.subjects.counts_until(key), snapshot)
-            self._add(key, encoded, records)
-            if encoded.packed is not None:
-                packed[key] = encoded.packed
+        for small, large in self._saving.changed(stamp):
+            self._add_small(small, records)
+            for key, encoded in large:
+                self._add(key, encoded, records)
             if time.perf_counter() - began > SLICE_SECONDS:
                 await asyncio.sleep(0)
                 began = time.perf_counter()
-        self._packed = packed
         self._metrics.saw_nearest(detector.take_nearest())
         if detector.rules_version != self._rules_version:
             self._rules_version = detector.rules_version
@@ -180,6 +175,16 @@ class SavedState:
         records.append((state.MARKS_KEY, state.encode_single(self._marks_stamp, detector.marks.snapshot())))
         return records
 
+    def _add_small(self, small: list[tuple[bytes, bytes]], records: list[Record]) -> None:
+        """Add the records of subjects that have no pages, or none any more."""
+        records += small
+        if self._dead:
+            for name, _ in small:
+                self._dead.pop(name, None)
+        if self._pages:
+            for name, _ in small:
+                self._dead |= dict.fromkeys(self._pages.pop(state.subject_of(name), ()))
+
     def _add(self, key: SubjectKey, encoded: state.EncodedSubject, records: list[Record]) -> None:
         before = self._pages.get(key, frozenset())
         # Pages first: a writer that dies in between, on a broker without transactions, tears nothing.
@@ -188,10 +193,7 @@ class SavedState:
         for name in (encoded.key, *encoded.pages):
             self._dead.pop(name, None)
         self._dead |= dict.fromkeys(before - encoded.pages.keys())
-        if encoded.pages:
-            self._pages[key] = frozenset(encoded.pages)
-        else:
-            self._pages.pop(key, None)
+        self._pages[key] = frozenset(encoded.pages)
 
     def check_whole(self, recovery: Recovery, committed: int, rebuilt_below: int) -> None:
         """Raise ConfigurationError where positions were committed, but the state that belongs to them is gone.

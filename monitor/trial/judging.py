@@ -7,9 +7,9 @@ from collections import Counter as Count
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from monitor.core.detector import Detector
 from monitor.core.events import RowsRecord, RulesRecord
 from monitor.core.rules import rule_set_document
+from monitor.engine.detectors import new_detector
 from monitor.intake.pseudonym import Pseudonyms
 from monitor.intake.rows import compares_client_ip
 from monitor.rulebook import compile_pattern
@@ -88,7 +88,7 @@ class DetectorJudge:
         compared = compares_client_ip(rule_set)
         self._hide_address = Pseudonyms.newest(reading.keys).client_ip if compared else None
         self._rules = RulesRecord(1, rule_set.revision, rule_set_document(rule_set))
-        self._detector = Detector(
+        self._detector = new_detector(
             shard, allowed_lateness_ms=allowed_lateness_ms, compile_pattern=compile_pattern
         )
         self._sequence = 0

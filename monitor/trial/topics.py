@@ -13,10 +13,11 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from monitor.core.detector import Detector
 from monitor.core.events import AXIS_PRINCIPAL, RowsRecord, RulesRecord, SourceId
 from monitor.core.rules import RuleSet, rule_set_document, rule_set_from_document
 from monitor.core.windows import NEVER
+from monitor.engine.detectors import new_detector
+from monitor.engine.packed import decode
 from monitor.errors import BrokerUnavailableError, ConfigurationError, Fault
 from monitor.intake.rows import compares_client_ip
 from monitor.rulebook import compile_pattern
@@ -30,13 +31,13 @@ from monitor.trial.feeding import run
 from monitor.trial.findings import Found
 from monitor.trial.judging import Verdict
 from monitor.trial.reading import Block, Feed, Reading, Tally
-from monitor.wire import routed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from aiokafka.structs import ConsumerRecord
 
+    from monitor.core.detector import Detector
     from monitor.intake.keys import Keys
     from monitor.settings import KafkaSettings, Settings, SourceSettings
     from monitor.trial.backtest import Backtest
@@ -249,7 +250,7 @@ class RoutedLog:
         self.verdict.counters = dict(counters)
 
     async def _partition(self, topic: str, partition: int) -> dict[str, int]:
-        detector = Detector(
+        detector = new_detector(
             partition,
             allowed_lateness_ms=_lateness_ms(self._settings),
             compile_pattern=compile_pattern,
@@ -263,7 +264,7 @@ class RoutedLog:
                 if not begun:
                     begun = True
                     self._begin(detector, partition, record)
-                entry = routed.decode(record.value, f"{topic}-{partition} offset {record.offset}")
+                entry = decode(record.value, f"{topic}-{partition} offset {record.offset}")
                 self.tally.records += 1
                 if isinstance(entry, RulesRecord):
                     self._note_rules(entry)

@@ -153,6 +153,15 @@ def _array_head(size: int) -> bytes:
     return b"\xdd" + size.to_bytes(4, "big")
 
 
+def source_of(origin: Any, place: str) -> SourceId:
+    """Return the source partition of a record's head; raises InvariantError where it names none."""
+    try:
+        return _source(origin)
+    except TypeError:
+        msg = f"{place}: a record of intake without its source; who else writes there?"
+        raise InvariantError(msg) from None
+
+
 def _pseudonyms(row: Row) -> Iterator[str]:
     if row[KIND] == RowKind.EVENT:
         yield row[SUBJECT]

@@ -95,6 +95,11 @@ def subject_tombstone(key: SubjectKey) -> bytes:
     return _subject_key(key)
 
 
+def subject_of(key: bytes) -> SubjectKey:
+    """Return the subject of a record's key."""
+    return _parse_key(key)[0]
+
+
 class RecoveredState:
     """Takes the records of one state partition, in any order of stamps, and keeps the newest.
 

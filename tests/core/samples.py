@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from monitor.core.events import Row, RowKind, RowsRecord, RulesRecord, SourceId
 from monitor.core.rules import AllOf, AnyOf, Base, Match, Rule, RuleSet, rule_set_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 EVENTS = SourceId("cluster", "id-of-events", "events", 0)
 OTHER_EVENTS = SourceId("cluster", "id-of-events", "events", 1)
@@ -33,11 +34,23 @@ def compile_pattern(text: str) -> Callable[[str], bool]:
     return lambda value: pattern.search(value) is not None
 
 
+#: The class of detectors that tests are given, last: see `tests/core/conftest.py`.
+_detectors: list[type[Detector]] = [Detector]
+
+
+@contextmanager
+def detectors_of(kind: type[Detector]) -> Iterator[None]:
+    """Let `new_detector` make detectors of a class."""
+    _detectors.append(kind)
+    yield
+    _detectors.pop()
+
+
 def new_detector(
     rules: Sequence[Rule] | None = None, *, at_ms: int = 0, lateness_ms: int = LATENESS_MS
 ) -> Detector:
     """Return a detector, with a rule set in force where one is given."""
-    detector = Detector(
+    detector = _detectors[-1](
         3,
         allowed_lateness_ms=lateness_ms,
         compile_pattern=compile_pattern,

@@ -28,6 +28,8 @@ from tests.core.samples import (
 if TYPE_CHECKING:
     from monitor.core.detector import Detector
 
+pytestmark = pytest.mark.usefixtures("both_detectors")
+
 NOW = 1_000_000
 
 

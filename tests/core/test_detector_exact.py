@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from monitor.core.detector import Detector
     from monitor.core.rules import Rule
 
+pytestmark = pytest.mark.usefixtures("both_detectors")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _events_wait_at_once() -> Iterator[None]:

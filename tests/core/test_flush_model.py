@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from monitor.core.events import Row
     from monitor.core.findings import Place
 
+pytestmark = pytest.mark.usefixtures("both_detectors")
+
 RULES = [
     rule("three", timespan_ms=60, threshold=3),
     rule("patients", counted="patient", timespan_ms=60, threshold=3),

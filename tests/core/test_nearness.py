@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.core.census import Held
 from monitor.core.events import RowsRecord
 from tests.core.samples import EVENTS, event, new_detector, rule
+
+pytestmark = pytest.mark.usefixtures("both_detectors")
 
 TIMESPAN_MS = 100
 THRESHOLD = 5

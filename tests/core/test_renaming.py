@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from monitor.core.detector import Detector
     from monitor.core.rules import Rule
 
+pytestmark = pytest.mark.usefixtures("both_detectors")
+
 #: How long before a key begins rows bear it, and by how much the clocks of intake differ at most.
 AHEAD_MS, SKEW_MS = 50, 24
 KEYS = tuple(bytes([number]) * 32 for number in range(1, 4))

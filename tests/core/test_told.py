@@ -11,6 +11,8 @@ from monitor.core.sentences import duration, summary
 from tests.core.samples import EVENTS, event, rule
 from tests.core.test_detector import NOW, Feed
 
+pytestmark = pytest.mark.usefixtures("both_detectors")
+
 
 def test_rows_that_came_before_are_told_as_duplicates_and_the_others_as_applied() -> None:
     feed = Feed(rule(threshold=9))

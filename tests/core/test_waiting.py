@@ -15,6 +15,8 @@ from tests.core.test_detector import NOW, Feed
 if TYPE_CHECKING:
     from monitor.core.findings import Place
 
+pytestmark = pytest.mark.usefixtures("both_detectors")
+
 FAR = 60_000
 
 

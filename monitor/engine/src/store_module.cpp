@@ -1,6 +1,405 @@
-#include "python.hpp"
+// The Python type `Store`: what is said of it is in _store.pyi.
+#include "store.hpp"
+
+namespace engine {
+namespace {
+
+struct StoreObject {
+    PyObject_HEAD
+    Store *store;
+};
+
+Store &store_of(PyObject *self) { return *reinterpret_cast<StoreObject *>(self)->store; }
+
+void parse(PyObject *arguments, const char *format, ...) {
+    va_list into;
+    va_start(into, format);
+    const int done = PyArg_VaParse(arguments, format, into);
+    va_end(into);
+    if (done == 0) throw PythonError();
+}
+
+struct Name {
+    const char *axis = nullptr;
+    Py_ssize_t axis_size = 0;
+    const char *name = nullptr;
+    Py_ssize_t name_size = 0;
+
+    std::string_view of_axis() const { return {axis, static_cast<size_t>(axis_size)}; }
+    std::string_view of_name() const { return {name, static_cast<size_t>(name_size)}; }
+};
+
+// Returns the subject that is held under a name; raises KeyError.
+Subject &held(PyObject *self, const Name &name) {
+    Subject *subject = store_of(self).find(name.of_axis(), name.of_name());
+    if (subject == nullptr) {
+        PyErr_SetString(PyExc_KeyError, "no such subject is held");
+        throw PythonError();
+    }
+    return *subject;
+}
+
+Ref key_of(const Subject &subject) {
+    const Ref axis = text(subject.axis()), name = text(subject.name());
+    return Ref::checked(PyTuple_Pack(2, axis.get(), name.get()));
+}
+
+PyObject *none() { return Ref::borrowed(Py_None).release(); }
+
+// The methods that begin with a subject's name have this form: their own arguments follow.
+template <typename Body> PyObject *of_subject(PyObject *self, PyObject *arguments, Body body) {
+    return guarded([&] {
+        Name name;
+        parse(arguments, "s#s#", &name.axis, &name.axis_size, &name.name, &name.name_size);
+        return body(held(self, name));
+    });
+}
+
+PyObject *set_plan(PyObject *self, PyObject *spec) {
+    return guarded([&] {
+        store_of(self).set_plan(spec);
+        return none();
+    });
+}
+
+PyObject *apply(PyObject *self, PyObject *arguments) {
+    return guarded([&] {
+        PyObject *record = nullptr;
+        Py_ssize_t at = 0;
+        long long prior = 0, offset = 0, append_ms = 0, max_age_ms = 0;
+        parse(arguments, "SnLLLL", &record, &at, &prior, &offset, &append_ms, &max_age_ms);
+        const std::string_view content = as_bytes(record);
+        if (at < 0 || static_cast<size_t>(at) > content.size()) throw Malformed("rows beyond the record");
+        store_of(self).apply(content, static_cast<size_t>(at), {prior, offset, append_ms, max_age_ms});
+        return none();
+    });
+}
+
+PyObject *take_tally(PyObject *self, PyObject *) {
+    return guarded([&] {
+        Tally &tally = store_of(self).tally;
+        PyObject *taken = Py_BuildValue(
+            "(LLLLLLL)", static_cast<long long>(tally.applied), static_cast<long long>(tally.duplicates),
+            static_cast<long long>(tally.too_late), static_cast<long long>(tally.late),
+            static_cast<long long>(tally.lost_late), static_cast<long long>(tally.clamped),
+            static_cast<long long>(tally.replay_skipped));
+        tally = Tally();
+        return taken;
+    });
+}
+
+PyObject *about(PyObject *self, PyObject *arguments) {
+    return guarded([&]() -> PyObject * {
+        Name name;
+        parse(arguments, "s#s#", &name.axis, &name.axis_size, &name.name, &name.name_size);
+        const Subject *subject = store_of(self).find(name.of_axis(), name.of_name());
+        if (subject == nullptr) return none();
+        return Py_BuildValue("(LLOOO)", static_cast<long long>(subject->recovered),
+                             static_cast<long long>(subject->expires_ms), subject->lasting ? Py_True : Py_False,
+                             subject->awake ? Py_False : Py_True, subject->dirty ? Py_True : Py_False);
+    });
+}
+
+PyObject *open(PyObject *self, PyObject *arguments) {
+    return guarded([&] {
+        Name name;
+        parse(arguments, "s#s#", &name.axis, &name.axis_size, &name.name, &name.name_size);
+        store_of(self).open(name.of_axis(), name.of_name());
+        return none();
+    });
+}
+
+PyObject *incident(PyObject *self, PyObject *arguments) {
+    return of_subject(self, arguments, [&](Subject &subject) {
+        const Ref &found = store_of(self).awake(subject).incident;
+        return found ? Ref(found).release() : none();
+    });
+}
+
+PyObject *set_incident(PyObject *self, PyObject *arguments) {
+    return guarded([&] {
+        Name name;
+        PyObject *incident = nullptr;
+        int lasting = 0;
+        parse(arguments, "s#s#Op", &name.axis, &name.axis_size, &name.name, &name.name_size, &incident, &lasting);
+        Subject &subject = held(self, name);
+        store_of(self).awake(subject).incident = incident == Py_None ? Ref() : Ref::borrowed(incident);
+        subject.lasting = lasting != 0;
+        return none();
+    });
+}
+
+PyObject *floor_ms(PyObject *self, PyObject *arguments) {
+    return of_subject(self, arguments,
+                      [&](Subject &subject) { return integer(store_of(self).awake(subject).floor_ms).release(); });
+}
+
+PyObject *count_after(PyObject *self, PyObject *arguments) {
+    return guarded([&]() -> PyObject * {
+        Name name;
+        long long after_ms = 0;
+        parse(arguments, "s#s#L", &name.axis, &name.axis_size, &name.name, &name.name_size, &after_ms);
+        const Awake &state = store_of(self).awake(held(self, name));
+        if (!state.history) return none();
+        const History::Count count = state.history->count_after(after_ms);
+        return Py_BuildValue("(LOL)", static_cast<long long>(count.patients), count.more ? Py_True : Py_False,
+                             static_cast<long long>(count.tenants));
+    });
+}
+
+PyObject *reopen(PyObject *self, PyObject *arguments) {
+    return of_subject(self, arguments, [&](Subject &subject) {
+        store_of(self).awake(subject).reopen();
+        return none();
+    });
+}
+
+PyObject *restart(PyObject *self, PyObject *arguments) {
+    return guarded([&] {
+        Name name;
+        long long floor = 0;
+        parse(arguments, "s#s#L", &name.axis, &name.axis_size, &name.name, &name.name_size, &floor);
+        store_of(self).awake(held(self, name)).restart(floor);
+        return none();
+    });
+}
+
+PyObject *touch(PyObject *self, PyObject *arguments) {
+    return guarded([&] {
+        Name name;
+        long long time_ms = 0, keep_ms = 0;
+        parse(arguments, "s#s#LL", &name.axis, &name.axis_size, &name.name, &name.name_size, &time_ms, &keep_ms);
+        Subject &subject = held(self, name);
+        store_of(self).awake(subject);
+        store_of(self).touch(subject, time_ms, keep_ms);
+        return none();
+    });
+}
+
+PyObject *move(PyObject *self, PyObject *arguments) {
+    return guarded([&] {
+        Name name;
+        const char *to = nullptr;
+        Py_ssize_t size = 0;
+        parse(arguments, "s#s#s#", &name.axis, &name.axis_size, &name.name, &name.name_size, &to, &size);
+        store_of(self).move(held(self, name), {to, static_cast<size_t>(size)});
+        return none();
+    });
+}
+
+PyObject *release(PyObject *self, PyObject *arguments) {
+    return of_subject(self, arguments, [&](Subject &subject) {
+        store_of(self).free(subject);
+        return none();
+    });
+}
+
+PyObject *snapshot(PyObject *self, PyObject *arguments) {
+    return of_subject(self, arguments,
+                      [&](Subject &subject) { return bytes(store_of(self).snapshot(subject)).release(); });
+}
+
+PyObject *restore(PyObject *self, PyObject *arguments) {
+    return guarded([&] {
+        Name name;
+        long long stamp = 0, until_ms = 0;
+        const char *packed = nullptr;
+        Py_ssize_t size = 0;
+        int lasting = 0;
+        parse(arguments, "s#s#Ly#pL", &name.axis, &name.axis_size, &name.name, &name.name_size, &stamp, &packed, &size,
+              &lasting, &until_ms);
+        store_of(self).restore(name.of_axis(), name.of_name(), stamp, {packed, static_cast<size_t>(size)},
+                               lasting != 0, until_ms);
+        return none();
+    });
+}
+
+PyObject *change(PyObject *self, PyObject *arguments) {
+    return guarded([&] {
+        Name name;
+        const char *packed = nullptr;
+        Py_ssize_t size = 0;
+        parse(arguments, "s#s#y#", &name.axis, &name.axis_size, &name.name, &name.name_size, &packed, &size);
+        store_of(self).change(held(self, name), {packed, static_cast<size_t>(size)});
+        return none();
+    });
+}
+
+PyObject *wake(PyObject *self, PyObject *arguments) {
+    return of_subject(self, arguments, [&](Subject &subject) {
+        store_of(self).awake(subject);
+        return none();
+    });
+}
+
+PyObject *sweep(PyObject *self, PyObject *arguments) {
+    return guarded([&] {
+        long long append_ms = 0, offset = 0;
+        Py_ssize_t limit = 0;
+        parse(arguments, "LLn", &append_ms, &offset, &limit);
+        return store_of(self).sweep(append_ms, offset, limit < 0 ? 0 : static_cast<size_t>(limit)).release();
+    });
+}
+
+PyObject *keys(PyObject *self, PyObject *) {
+    return guarded([&] {
+        const Ref all = Ref::checked(PyList_New(0));
+        for (const auto &subject : store_of(self).all())
+            if (PyList_Append(all.get(), key_of(*subject).get()) < 0) throw PythonError();
+        return Ref(all).release();
+    });
+}
+
+PyObject *take_dirty(PyObject *self, PyObject *) {
+    return guarded([&] {
+        const Ref all = Ref::checked(PyList_New(0));
+        for (const Subject *subject : store_of(self).take_dirty())
+            if (PyList_Append(all.get(), key_of(*subject).get()) < 0) throw PythonError();
+        return Ref(all).release();
+    });
+}
+
+PyObject *dirty(PyObject *self, PyObject *) {
+    return guarded([&] { return integer(static_cast<int64_t>(store_of(self).dirty_count())).release(); });
+}
+
+PyObject *rest(PyObject *self, PyObject *) {
+    return guarded([&] {
+        store_of(self).rest();
+        return none();
+    });
+}
+
+PyObject *save(PyObject *self, PyObject *arguments) {
+    return guarded([&] {
+        long long stamp = 0;
+        Py_ssize_t limit = 0, longest = 0;
+        parse(arguments, "Lnn", &stamp, &limit, &longest);
+        return store_of(self).save(stamp, static_cast<size_t>(limit), static_cast<size_t>(longest)).release();
+    });
+}
+
+PyObject *take_nearest(PyObject *self, PyObject *) {
+    return guarded([&] {
+        Store &store = store_of(self);
+        const Ref all = Ref::checked(PyList_New(0));
+        for (const Counter &counter : store.plan.counters) {
+            for (const Span &span : counter.spans) {
+                if (span.nearest == 0) continue;
+                const Ref key = text(store.names.text(counter.key));
+                const Ref entry = Ref::checked(Py_BuildValue("(OLL)", key.get(), static_cast<long long>(span.timespan_ms),
+                                                             static_cast<long long>(span.nearest)));
+                if (PyList_Append(all.get(), entry.get()) < 0) throw PythonError();
+                span.nearest = 0;
+            }
+        }
+        return Ref(all).release();
+    });
+}
+
+PyObject *held_counts(PyObject *self, PyObject *) {
+    return guarded([&] {
+        const Store &store = store_of(self);
+        size_t resting = 0;
+        for (const auto &subject : store.all()) resting += subject->awake ? 0 : 1;
+        return Py_BuildValue("(nnnLL)", static_cast<Py_ssize_t>(store.size()), static_cast<Py_ssize_t>(resting),
+                             static_cast<Py_ssize_t>(store.dirty_count()), static_cast<long long>(store.held_windows),
+                             static_cast<long long>(store.held_bytes));
+    });
+}
+
+Py_ssize_t length(PyObject *self) { return static_cast<Py_ssize_t>(store_of(self).size()); }
+
+PyObject *make(PyTypeObject *type, PyObject *arguments, PyObject *) {
+    return guarded([&]() -> PyObject * {
+        PyObject *host = nullptr, *invariant = nullptr;
+        parse(arguments, "OO", &host, &invariant);
+        const auto allocate = reinterpret_cast<allocfunc>(PyType_GetSlot(type, Py_tp_alloc));
+        const Ref self = Ref::checked(allocate(type, 0));
+        reinterpret_cast<StoreObject *>(self.get())->store = new Store(host, invariant);
+        return Ref(self).release();
+    });
+}
+
+void destroy(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    delete reinterpret_cast<StoreObject *>(self)->store;
+    reinterpret_cast<freefunc>(PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(reinterpret_cast<PyObject *>(type));
+}
+
+PyMethodDef methods[] = {{"set_plan", set_plan, METH_O, nullptr},
+                         {"apply", apply, METH_VARARGS, nullptr},
+                         {"take_tally", take_tally, METH_NOARGS, nullptr},
+                         {"about", about, METH_VARARGS, nullptr},
+                         {"open", open, METH_VARARGS, nullptr},
+                         {"incident", incident, METH_VARARGS, nullptr},
+                         {"set_incident", set_incident, METH_VARARGS, nullptr},
+                         {"floor_ms", floor_ms, METH_VARARGS, nullptr},
+                         {"count_after", count_after, METH_VARARGS, nullptr},
+                         {"reopen", reopen, METH_VARARGS, nullptr},
+                         {"restart", restart, METH_VARARGS, nullptr},
+                         {"touch", touch, METH_VARARGS, nullptr},
+                         {"move", move, METH_VARARGS, nullptr},
+                         {"free", release, METH_VARARGS, nullptr},
+                         {"snapshot", snapshot, METH_VARARGS, nullptr},
+                         {"restore", restore, METH_VARARGS, nullptr},
+                         {"change", change, METH_VARARGS, nullptr},
+                         {"dirty", dirty, METH_NOARGS, nullptr},
+                         {"wake", wake, METH_VARARGS, nullptr},
+                         {"sweep", sweep, METH_VARARGS, nullptr},
+                         {"keys", keys, METH_NOARGS, nullptr},
+                         {"take_dirty", take_dirty, METH_NOARGS, nullptr},
+                         {"rest", rest, METH_NOARGS, nullptr},
+                         {"save", save, METH_VARARGS, nullptr},
+                         {"take_nearest", take_nearest, METH_NOARGS, nullptr},
+                         {"counts", held_counts, METH_NOARGS, nullptr},
+                         {nullptr, nullptr, 0, nullptr}};
+
+PyType_Slot slots[] = {{Py_tp_new, reinterpret_cast<void *>(make)},
+                       {Py_tp_dealloc, reinterpret_cast<void *>(destroy)},
+                       {Py_tp_methods, methods},
+                       {Py_mp_length, reinterpret_cast<void *>(length)},
+                       {Py_sq_length, reinterpret_cast<void *>(length)},
+                       {0, nullptr}};
+
+PyType_Spec spec = {"monitor.engine._store.Store", sizeof(StoreObject), 0, Py_TPFLAGS_DEFAULT, slots};
+
+// Where the rows of a routed record of the current version begin (wire/routed.py), or None for any other.
+PyObject *head(PyObject *, PyObject *record) {
+    return guarded([&]() -> PyObject * {
+        const std::string_view content = as_bytes(record);
+        try {
+            Unpacker unpacker(content);
+            if (unpacker.array() != 7 || unpacker.integer() != 4 || unpacker.integer() != 0) return none();
+            const std::string_view origin = unpacker.skip();
+            const int64_t first = unpacker.integer(), last = unpacker.integer();
+            const Value resume = unpacker.next();
+            if (resume.kind != Kind::boolean) return none();
+            const size_t at = unpacker.at();
+            const size_t rows = unpacker.array();
+            return Py_BuildValue("(y#LLOnn)", origin.data(), static_cast<Py_ssize_t>(origin.size()),
+                                 static_cast<long long>(first), static_cast<long long>(last),
+                                 resume.number != 0 ? Py_True : Py_False, static_cast<Py_ssize_t>(at),
+                                 static_cast<Py_ssize_t>(rows));
+        } catch (const Malformed &) {
+            return none();
+        }
+    });
+}
+
+PyMethodDef functions[] = {{"head", head, METH_O, nullptr}, {nullptr, nullptr, 0, nullptr}};
+
+}  // namespace
+}  // namespace engine
 
 PyMODINIT_FUNC PyInit__store() {
-    static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "monitor.engine._store", nullptr, -1, nullptr, nullptr, nullptr, nullptr, nullptr};
-    return PyModule_Create(&definition);
+    static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "monitor.engine._store", nullptr, -1, engine::functions,
+                                     nullptr, nullptr, nullptr, nullptr};
+    return engine::guarded([]() -> PyObject * {
+        const engine::Ref module = engine::Ref::checked(PyModule_Create(&definition));
+        const engine::Ref type = engine::Ref::checked(PyType_FromSpec(&engine::spec));
+        if (PyModule_AddObjectRef(module.get(), "Store", type.get()) < 0) throw engine::PythonError();
+        return engine::Ref(module).release();
+    });
 }

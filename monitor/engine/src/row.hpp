@@ -1,0 +1,82 @@
+// One row of `routed` as it is read (monitor/core/events.py names the columns).
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "conditions.hpp"
+#include "msgpack.hpp"
+
+namespace engine {
+
+constexpr size_t OFFSET = 0, KIND = 1, AXIS = 2, SUBJECT = 3, TIME = 4, EVENT_ID = 5, PATIENTS = 10, TENANT = 11,
+                 STATUS = 15, EVENT_LENGTH = 21;
+constexpr int64_t EVENT_ROW = 0;
+
+struct Patient {
+    Value patient;
+    Value tenant;
+};
+
+// What Python would raise for a row of another form, by its name.
+class OddRow : public std::runtime_error {
+  public:
+    using std::runtime_error::runtime_error;
+};
+
+class Row {
+  public:
+    // The columns of every event; of those that hold parts, `raw` is all of it.
+    Value columns[EVENT_LENGTH];
+    Columns packed;
+    // All columns, also those beyond.
+    size_t length = 0;
+    std::string_view raw;
+    std::vector<Patient> patients;
+
+    void read(Unpacker &unpacker) {
+        const size_t from = unpacker.at();
+        length = unpacker.array();
+        for (size_t column = 0; column < length; ++column) {
+            const size_t at = unpacker.at();
+            Unpacker here = unpacker;
+            const Value value = here.next();
+            unpacker.skip();
+            if (column < EVENT_LENGTH) {
+                columns[column] = value;
+                columns[column].raw = packed[column] = unpacker.since(at);
+            }
+        }
+        raw = unpacker.since(from);
+    }
+
+    bool is_event() const { return length > KIND && columns[KIND].kind == Kind::integer && columns[KIND].number == 0; }
+
+    // Reads the pairs of patients; throws OddRow.
+    void read_patients() {
+        patients.clear();
+        const Value &column = columns[PATIENTS];
+        if (column.kind == Kind::nil) return;
+        if (column.kind != Kind::array) throw OddRow("TypeError");
+        Unpacker unpacker(column.raw);
+        for (size_t left = unpacker.array(); left > 0; --left) {
+            const Value pair = unpacker.next();
+            if (pair.kind != Kind::array) throw OddRow("TypeError");
+            if (pair.number != 2) throw OddRow("ValueError");
+            Patient patient{part(unpacker), part(unpacker)};
+            patients.push_back(patient);
+        }
+    }
+
+  private:
+    static Value part(Unpacker &unpacker) {
+        const size_t at = unpacker.at();
+        Unpacker here = unpacker;
+        Value value = here.next();
+        unpacker.skip();
+        value.raw = unpacker.since(at);
+        return value;
+    }
+};
+
+}  // namespace engine

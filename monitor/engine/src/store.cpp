@@ -1,0 +1,264 @@
+// What is held of subjects: in use or at rest, which of them changed, and which no longer matter.
+#include "store.hpp"
+
+namespace engine {
+
+void Store::set_plan(PyObject *spec) {
+    Plan next(spec, names);
+    // What was seen under the rules before is still to be told.
+    for (Counter &counter : next.counters) {
+        const Counter *before = plan.counter_of(counter.key);
+        if (before == nullptr) continue;
+        for (const Span &span : counter.spans)
+            for (const Span &other : before->spans)
+                if (other.timespan_ms == span.timespan_ms) span.nearest = other.nearest;
+    }
+    plan = std::move(next);
+}
+
+std::string_view Store::key_of(std::string_view axis, std::string_view name) {
+    key_.assign(axis);
+    key_.push_back('\0');
+    key_.append(name);
+    return key_;
+}
+
+Subject *Store::find(std::string_view axis, std::string_view name) {
+    const auto found = by_key_.find(key_of(axis, name));
+    return found == by_key_.end() ? nullptr : found->second;
+}
+
+Subject &Store::open(std::string_view axis, std::string_view name) {
+    Subject *subject = find(axis, name);
+    if (subject == nullptr) {
+        round_.push_back(std::make_unique<Subject>(axis, name));
+        subject = round_.back().get();
+        subject->place = round_.size() - 1;
+        by_key_.emplace(subject->key, subject);
+    }
+    subject->recovered = NOT_RECOVERED;
+    subject->expires_ms = NEVER;
+    subject->lasting = false;
+    subject->packed.clear();
+    subject->packed.shrink_to_fit();
+    subject->awake = std::make_unique<Awake>(plan.version);
+    return *subject;
+}
+
+Awake &Store::awake(Subject &subject) {
+    if (subject.awake) return *subject.awake;
+    int64_t expires_ms = NEVER;
+    std::string_view packed_incident;
+    std::unique_ptr<Awake> state;
+    std::string modern;
+    try {
+        state = Awake::unpack(subject.packed, names, expires_ms, packed_incident);
+    } catch (const Malformed &) {
+        // Perhaps of a version before: Python reads it, or says why not.
+        const Ref axis = text(subject.axis()), name = text(subject.name()), packed = bytes(subject.packed);
+        const Ref again =
+            Ref::checked(PyObject_CallMethod(host_, "native_modern", "OOO", axis.get(), name.get(), packed.get()));
+        modern.assign(as_bytes(again.get()));
+        state = Awake::unpack(modern, names, expires_ms, packed_incident);
+    }
+    subject.lasting = false;
+    if (packed_incident.size() != 1) {
+        const Ref packed = bytes(packed_incident);
+        const Ref found = Ref::checked(PyObject_CallMethod(host_, "native_incident", "O", packed.get()));
+        state->incident = Ref::borrowed(item(found.get(), 0));
+        subject.lasting = as_bool(item(found.get(), 1));
+    }
+    subject.expires_ms = expires_ms;
+    subject.awake = std::move(state);
+    subject.packed.clear();
+    subject.packed.shrink_to_fit();
+    return *subject.awake;
+}
+
+void Store::restore(std::string_view axis, std::string_view name, int64_t stamp, std::string_view packed, bool lasting,
+                    int64_t until_ms) {
+    Subject &subject = open(axis, name);
+    subject.recovered = stamp;
+    if (packed.empty()) return;
+    subject.awake.reset();
+    subject.packed.assign(packed);
+    subject.packed.shrink_to_fit();
+    subject.lasting = lasting;
+    subject.expires_ms = until_ms;
+}
+
+void Store::change(Subject &subject, std::string_view packed) {
+    const Ref incident = awake(subject).incident;
+    int64_t expires_ms = NEVER;
+    std::string_view packed_incident;
+    subject.awake = Awake::unpack(packed, names, expires_ms, packed_incident);
+    subject.awake->incident = incident;
+}
+
+void Store::touch(Subject &subject, int64_t time_ms, int64_t keep_ms) {
+    subject.expires_ms = std::max(subject.expires_ms, time_ms + keep_ms);
+    if (subject.dirty) return;
+    subject.dirty = true;
+    dirty_.push_back(&subject);
+}
+
+void Store::move(Subject &subject, std::string_view to) {
+    awake(subject);
+    const std::string axis(subject.axis());
+    if (Subject *replaced = find(axis, to)) free(*replaced);
+    Subject &moved = open(axis, to);
+    moved.recovered = subject.recovered;
+    moved.expires_ms = subject.expires_ms;
+    moved.lasting = subject.lasting;
+    moved.awake = std::move(subject.awake);
+    touch(moved, NEVER, 0);
+    free(subject);
+}
+
+void Store::free(Subject &subject) {
+    by_key_.erase(std::string_view(subject.key));
+    // The last one takes its place: the sweep goes down, so it was there already.
+    std::unique_ptr<Subject> own = std::move(round_[subject.place]);
+    if (subject.place + 1 < round_.size()) {
+        round_[subject.place] = std::move(round_.back());
+        round_[subject.place]->place = subject.place;
+    }
+    round_.pop_back();
+    cursor_ = std::min(cursor_, round_.size());
+    if (subject.dirty || subject.saved) {
+        // Lists still name it.
+        subject.gone = true;
+        subject.awake.reset();
+        gone_.push_back(std::move(own));
+    }
+}
+
+std::string Store::snapshot(Subject &subject) {
+    Awake &state = awake(subject);
+    look(state);
+    Packer packer;
+    if (state.incident) {
+        const Ref packed = Ref::checked(PyObject_CallMethod(host_, "native_packed", "O", state.incident.get()));
+        state.pack(packer, names, subject.expires_ms, as_bytes(packed.get()));
+    } else {
+        state.pack(packer, names, subject.expires_ms, "\xc0");
+    }
+    return std::move(packer.out);
+}
+
+// Notes how near its threshold each rule came (monitor/core/nearness.py).
+void Store::look(const Awake &state) {
+    if (state.epoch != plan.version) return;  // its windows are those of an older rule set until the next event
+    for (const auto &series : state.series) {
+        const Counter *counter = plan.counter_of(series->key);
+        if (counter == nullptr) continue;
+        const Window &window = series->window;
+        // More than all that is in the window does not lie in a part of it: most need no search.
+        const int64_t most = window.kind() == Counts::sums ? window.capacity : static_cast<int64_t>(window.size());
+        for (const Span &span : counter->spans) {
+            if (most <= span.nearest || (series->timespan_ms != 0 && series->timespan_ms != span.timespan_ms)) continue;
+            span.nearest = std::max(span.nearest, window.count_after(window.last - span.timespan_ms));
+        }
+    }
+}
+
+Ref Store::sweep(int64_t append_ms, int64_t offset, size_t limit) {
+    const Ref freed = Ref::checked(PyList_New(0));
+    for (; limit > 0; --limit) {
+        if (cursor_ == 0) {
+            // The next round begins with the next call.
+            held_windows = counted_windows_;
+            held_bytes = counted_bytes_;
+            counted_windows_ = counted_bytes_ = 0;
+            cursor_ = round_.size();
+            break;
+        }
+        Subject &subject = *round_[--cursor_];
+        if (subject.awake) {
+            counted_windows_ += static_cast<int64_t>(subject.awake->series.size());
+            counted_bytes_ += static_cast<int64_t>(subject.awake->packed_bytes());
+        } else {
+            counted_bytes_ += static_cast<int64_t>(subject.packed.size());
+        }
+        // Rows that it holds are still to come again: without it they would count twice.
+        if (subject.recovered >= offset) continue;
+        if (subject.expired(append_ms)) {
+            const Ref axis = text(subject.axis()), name = text(subject.name());
+            const Ref key = Ref::checked(PyTuple_Pack(2, axis.get(), name.get()));
+            if (PyList_Append(freed.get(), key.get()) < 0) throw PythonError();
+            free(subject);
+        } else if (subject.awake) {
+            subject.awake->prune(plan, append_ms);
+        }
+    }
+    return freed;
+}
+
+std::vector<Subject *> Store::take_dirty() {
+    std::vector<Subject *> dirty;
+    dirty.swap(dirty_);
+    dirty.erase(std::remove_if(dirty.begin(), dirty.end(), [](const Subject *subject) { return subject->gone; }),
+                dirty.end());
+    if (saved_.empty()) gone_.clear();
+    for (Subject *subject : dirty) subject->dirty = false;
+    return dirty;
+}
+
+void Store::rest() {
+    for (Subject *subject : saved_) {
+        subject->saved = false;
+        if (subject->gone || !subject->awake) continue;
+        if (subject->dirty) {
+            subject->packed.clear();
+            subject->packed.shrink_to_fit();
+        } else if (!subject->packed.empty()) {
+            subject->awake.reset();
+        }
+    }
+    saved_.clear();
+    dirty_.erase(std::remove_if(dirty_.begin(), dirty_.end(), [](const Subject *subject) { return subject->gone; }),
+                 dirty_.end());
+    gone_.clear();
+}
+
+Ref Store::save(int64_t stamp, size_t limit, size_t longest) {
+    const Ref records = Ref::checked(PyList_New(0)), large = Ref::checked(PyList_New(0));
+    const size_t upto = std::min(limit, dirty_.size());
+    for (size_t n = 0; n < upto; ++n) {
+        Subject &subject = *dirty_[n];
+        if (subject.gone) continue;
+        subject.dirty = false;
+        std::string packed = snapshot(subject);
+        if (packed.size() > longest) {
+            const Ref axis = text(subject.axis()), name = text(subject.name());
+            const Ref key = Ref::checked(PyTuple_Pack(2, axis.get(), name.get()));
+            if (PyList_Append(large.get(), key.get()) < 0) throw PythonError();
+            continue;
+        }
+        Packer value;
+        value.out.reserve(packed.size() + 32);
+        value.array(4);
+        value.integer(SUBJECT_FORMAT);
+        value.integer(stamp);
+        if (subject.lasting) {
+            value.nil();
+        } else {
+            value.integer(subject.expires_ms);
+        }
+        value.binary(packed);
+        std::string key("s");
+        key.append(subject.key).append("\0" "0", 2);
+        const Ref key_bytes = engine::bytes(key), value_bytes = engine::bytes(value.out);
+        const Ref record = Ref::checked(PyTuple_Pack(2, key_bytes.get(), value_bytes.get()));
+        if (PyList_Append(records.get(), record.get()) < 0) throw PythonError();
+        packed.shrink_to_fit();
+        subject.packed = std::move(packed);
+        if (subject.saved) continue;
+        subject.saved = true;
+        saved_.push_back(&subject);
+    }
+    dirty_.erase(dirty_.begin(), dirty_.begin() + static_cast<std::ptrdiff_t>(upto));
+    return Ref::checked(PyTuple_Pack(2, records.get(), large.get()));
+}
+
+}  // namespace engine
