@@ -12,7 +12,7 @@ JOBS ?= auto
 BIN := $(VENV)/bin
 export PYTHON VENV
 
-.PHONY: help demo test mutants fuzz faults soak lint format bench bench-full ci kafka debian sigma lock clean
+.PHONY: help demo test mutants sanitize fuzz faults soak lint format bench bench-full ci kafka debian sigma lock clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ soak: $(VENV)/.dev kafka ## An hour of mixed faults: is all right, and does memo
 fuzz: $(VENV)/.dev ## Fuzz the formats of gateways with atheris (ARGS="-max_total_time=600")
 	@requirements/fuzz.sh
 	@.cache/fuzz/bin/python -m tests.formats.fuzz $(ARGS)
+
+sanitize: $(VENV)/.dev ## Run the tests of the native code with its memory watched (ARGS="-k native")
+	@tests/engine/sanitized.sh $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, format, types and the layers
 	@$(BIN)/ruff check .
