@@ -100,6 +100,8 @@ def test_nothing_is_kept_of_subjects_that_had_events_waiting(judged: list[int]) 
         return sum(isinstance(one, Subject) for one in gc.get_objects())
 
     feed, before = Feed(rule(timespan_ms=FAR, threshold=100)), held()
+    if type(feed.detector) is not Detector:
+        pytest.skip("the native detector holds no subjects in Python")
     keys = [("principal", f"gw/{number}") for number in range(50)]
     for number in range(100):
         feed.event(NOW + number, subject=keys[number % 50][1])
