@@ -8,6 +8,7 @@ reads after the finding comes from detect itself. The ledger says up to which fi
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,8 +34,14 @@ log = structlog.get_logger(__name__)
 
 #: Findings whose evidence is gathered in one pass over the log.
 _TOGETHER: Final = 500
+#: How long after a finding the pass begins, in seconds.
+_LATER_SECONDS: Final = 0.5
+#: Records that are looked at in one go, a millisecond or two, and how much longer than that the rest after it
+#: is: the process has findings to make meanwhile, and nobody is refused by evidence.
+_AT_A_TIME: Final = 200
+_REST: Final = 3
 #: More subjects than this are looked for in decoded rows, not in bytes.
-_FEW: Final = 8
+_FEW: Final = 32
 _AGAIN_SECONDS: Final = 5.0
 
 
@@ -67,6 +74,8 @@ class EvidenceGatherer:
         """Gather without end; what Kafka does not give now is tried again."""
         while True:
             await self._more.wait()
+            # First whoever was found is refused, and others with them.
+            await asyncio.sleep(_LATER_SECONDS)
             batch = self._waiting[:_TOGETHER]
             try:
                 await self._gather([finding for _, finding in batch])
@@ -81,7 +90,7 @@ class EvidenceGatherer:
 
     async def _gather(self, findings: list[Mapping[str, Any]]) -> None:
         delivery = Delivery()
-        async with LogReader(self._settings.kafka) as reader:
+        async with LogReader(self._settings.kafka, _AT_A_TIME) as reader:
             for partition in sorted({finding["routed"]["partition"] for finding in findings}):
                 here = [finding for finding in findings if finding["routed"]["partition"] == partition]
                 await self._gather_from(reader, partition, here, delivery)
@@ -95,10 +104,13 @@ class EvidenceGatherer:
         last = max(finding["routed"]["offset"] for finding in findings)
         # No event is appended before its own time, as it counts.
         first = await reader.offset_at(topic, partition, since_ms) or 0
+        kept = await reader.first_kept(topic, partition)
+        all_kept = kept == 0 or first > kept
         wanted = _Wanted(findings)
         kept_ms: int | None = None
         async with aclosing(reader.to_end(topic, partition, first)) as reading:
             async for records, position, _ in reading:
+                began = time.perf_counter()
                 for record in records:
                     if kept_ms is None:
                         kept_ms = record.timestamp
@@ -110,8 +122,9 @@ class EvidenceGatherer:
                 await self._evidence.room()
                 if position > last:
                     break
+                await asyncio.sleep((time.perf_counter() - began) * _REST)
         for finding in findings:
-            whole = kept_ms is not None and (first == 0 or kept_ms <= finding["window"]["from_ms"])
+            whole = kept_ms is not None and (all_kept or kept_ms <= finding["window"]["from_ms"])
             key, value = encode_end(
                 finding["id"], finding["axis"], finding["subject"], None if whole else kept_ms
             )

@@ -48,11 +48,12 @@ class LogReader:
     """Reads our own topics through one client: `async with LogReader(kafka) as reader`.
 
     A client costs connections, and memory that Python finds only when it looks for garbage: who reads often
-    reads several partitions with one.
+    reads several partitions with one. Who has other work beside it has few records handed over `at_a_time`.
     """
 
-    def __init__(self, kafka: KafkaSettings) -> None:
+    def __init__(self, kafka: KafkaSettings, at_a_time: int = _RECORDS) -> None:
         self._kafka = kafka
+        self._at_a_time = at_a_time
         self._consumer = AIOKafkaConsumer(
             **consumer_options(kafka),
             auto_offset_reset="earliest",
@@ -79,6 +80,11 @@ class LogReader:
         found = (await self._consumer.offsets_for_times({tp: max(0, since_ms)}))[tp]
         return None if found is None else int(found.offset)
 
+    async def first_kept(self, topic: str, partition: int) -> int:
+        """Return the offset of the first record that is not deleted, or where it would be."""
+        tp = TopicPartition(topic, partition)
+        return int((await self._consumer.beginning_offsets([tp]))[tp])
+
     async def to_end(
         self, topic: str, partition: int, first: int = 0
     ) -> AsyncGenerator[tuple[Sequence[ConsumerRecord], int, int]]:
@@ -92,7 +98,7 @@ class LogReader:
         position = await consumer.position(tp)
         moved = time.monotonic()
         while position < end:
-            fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=_RECORDS)
+            fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=self._at_a_time)
             before, position = position, await consumer.position(tp)
             now = time.monotonic()
             if position > before:
