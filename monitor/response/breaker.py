@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from typing import Final
 
 FIRST_RETRY_SECONDS: Final = 0.2
@@ -11,6 +12,14 @@ _MOST_DOUBLINGS: Final = 30
 #: Failures in a row, about so many different credentials, after which the gateway itself is taken for dead.
 _FAILURES: Final = 5
 _CREDENTIALS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long pauses become, and after how long a status is given up. In seconds."""
+
+    ceiling: float
+    give_up: float
 
 
 class Breaker:

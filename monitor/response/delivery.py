@@ -16,7 +16,7 @@ import structlog
 
 from monitor.errors import MonitorError
 from monitor.response.adapters.protocol import Seen, desired_state
-from monitor.response.line import Line, RetryPolicy, is_due
+from monitor.response.line import Line, is_due
 from monitor.stream.fatal import guarded_task
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from monitor.observe.metrics import Metrics
     from monitor.response.adapters import Endpoint
     from monitor.response.book import Book
+    from monitor.response.breaker import RetryPolicy
     from monitor.wire.credentials import CredentialRecord
     from monitor.wire.views import EndpointView
 

@@ -18,6 +18,7 @@ import structlog
 from monitor.errors import InvariantError
 from monitor.response import activation, lifecycle, switches
 from monitor.response.adapters import build_endpoints
+from monitor.response.breaker import RetryPolicy
 from monitor.response.casebook import Casebook, policy_of
 from monitor.response.decided import DecidedFindings
 from monitor.response.delivery import DeliveryDesk
@@ -25,7 +26,6 @@ from monitor.response.drill import drill
 from monitor.response.evidence import EvidenceGatherer
 from monitor.response.followed import FollowedDirectory
 from monitor.response.ledger import Ledger, changes_of
-from monitor.response.line import RetryPolicy
 from monitor.response.observing import on_gap, on_observation
 from monitor.response.opening import opener_of
 from monitor.response.pager import Pager
@@ -34,7 +34,7 @@ from monitor.response.receipts import Receipts
 from monitor.response.reporting import refresh, report, silence
 from monitor.response.showing import Showing
 from monitor.response.states import Decision, Step
-from monitor.response.writer import Writer
+from monitor.response.writer import Backlog, Writer
 from monitor.stream.fatal import guarded_task
 from monitor.stream.sender import Delivery, OrderedSender
 from monitor.stream.steps import reached
@@ -55,6 +55,8 @@ log = structlog.get_logger(__name__)
 
 HEARTBEAT_SECONDS: Final = 2.0
 _FORGET_SECONDS: Final = 600.0
+#: Findings that may wait for the ledger before no more are taken: memory, and what a take-over does again.
+_MOST_UNDECIDED: Final = 2_000
 
 
 class Enforcer:
@@ -94,6 +96,7 @@ class Enforcer:
         self._decided = DecidedFindings()
         self._gatherer = EvidenceGatherer(settings, status_producer, on_fatal, self._gathered)
         self._writer = Writer(self._take, self._commit, self._follow)
+        self._deciding = Backlog()
         #: What people ask, and are shown.
         self.people = People(self._book, self._writer)
         self._tasks: list[asyncio.Task[None]] = []
@@ -203,16 +206,27 @@ class Enforcer:
 
     # Findings
 
-    async def apply_findings(self, records: Sequence[ConsumerRecord]) -> None:
-        """Decide about findings and observations, in order; returns once that is durable.
+    async def take_findings(self, records: Sequence[ConsumerRecord]) -> None:
+        """Begin to decide about findings and observations, in order; returns once there is room for more.
 
-        Those below `findings_offset` were decided before, perhaps by another enforcer. Where the
-        enforcer is stopped meanwhile it returns too, and `findings_offset` says how far it came.
+        Those below `findings_offset` were decided before, perhaps by another enforcer.
         """
-        new = [record for record in records if record.offset >= self.findings_offset]
-        # All are queued before the first is waited for: the writer then takes them together.
-        for wait in [self._writer.put(partial(self._decide, record)) for record in new]:
-            await wait
+        for record in records:
+            if record.offset >= self.findings_offset:
+                self._deciding.add(self._writer.put(partial(self._decide, record)))
+        await self._deciding.at_most(_MOST_UNDECIDED)
+
+    async def decided(self) -> None:
+        """Return once everything that was taken is decided, durably.
+
+        Where the enforcer is stopped meanwhile it returns too, and `findings_offset` says how far it came.
+        """
+        await self._deciding.at_most(0)
+
+    async def apply_findings(self, records: Sequence[ConsumerRecord]) -> None:
+        """Decide about findings and observations, in order; returns once that is durable."""
+        await self.take_findings(records)
+        await self.decided()
 
     def _decide(self, record: ConsumerRecord) -> Step:
         if record.offset < self._book.position.findings_offset:

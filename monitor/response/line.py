@@ -15,8 +15,9 @@ import structlog
 
 from monitor.errors import MonitorError
 from monitor.response.adapters.protocol import Accepted, Disabled, Outcome, Refused, Retry, desired_state
-from monitor.response.breaker import Breaker, pause_seconds
+from monitor.response.breaker import Breaker, RetryPolicy, pause_seconds
 from monitor.response.in_time import send_no_later_than
+from monitor.response.places import Places, Turn
 from monitor.stream.fatal import guarded_task
 from monitor.stream.steps import reached
 from monitor.wire.views import EndpointView
@@ -38,14 +39,6 @@ _HUNG_UP_SECONDS: Final = 1.0
 _DISABLED: Final = "the receiver answered 410 and is not called until a person enables it"
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How long pauses become, and after how long a status is given up. In seconds."""
-
-    ceiling: float
-    give_up: float
-
-
 @dataclass(slots=True)
 class _Pending:
     """A credential whose newest version this gateway has not taken yet. `due` is the loop's time.
@@ -65,9 +58,10 @@ class _Pending:
 class Line:
     """Tells one gateway the newest version of each credential.
 
-    A credential is in at most one call at a time, so its versions stay in order. Those that were never
-    tried go before retries, and retries have half of the places at most: a credential whose calls hang
-    delays no other. While the breaker is open, one call at a time shows whether the gateway is back.
+    A credential is in at most one call at a time, from the note before it to the one after it, so its
+    versions stay in order. Those that were never tried go before retries, and retries have half of the places
+    at most: a credential whose calls hang delays no other. While the breaker is open, one call at a time
+    shows whether the gateway is back.
     """
 
     def __init__(
@@ -96,10 +90,10 @@ class Line:
         self._retries: list[tuple[float, int, str]] = []
         self._numbers = count()
         self._calls: set[asyncio.Task[None]] = set()
-        self._retrying = 0
+        self._changed = asyncio.Event()
+        self._places = Places(endpoint.concurrency, self._changed.set)
         self._closed_until = 0.0
         self._trial_due = 0.0
-        self._changed = asyncio.Event()
         #: Subject → the version that was given up.
         self._dead: dict[str, int] = {}
         self._disabled = book.is_disabled(endpoint)
@@ -194,15 +188,14 @@ class Line:
 
     def _next(self, now: float) -> str | None:
         """Take the credential to call about now, or None."""
-        places = 1 if self._breaker.is_open else self.endpoint.concurrency
-        if len(self._calls) >= places or now < self._closed_until:
+        alone = self._breaker.is_open
+        if not self._places.room(now, alone=alone) or now < self._closed_until:
             return None
-        if self._breaker.is_open and now < self._trial_due:
+        if alone and now < self._trial_due:
             return None
         if self._fresh:
             return self._fresh.popitem(last=False)[0]
-        retries = places if places == 1 else max(1, places // 2)
-        while self._retries and self._retries[0][0] <= now and self._retrying < retries:
+        while self._retries and self._retries[0][0] <= now and self._places.room_for_retry(alone=alone):
             due, _, subject = heapq.heappop(self._retries)
             pending = self._pending.get(subject)
             # Whoever came again meanwhile stands in the heap with another time.
@@ -212,34 +205,34 @@ class Line:
 
     def _wakes(self, now: float) -> float | None:
         """Return in how many seconds there is something to do, None where only an event tells."""
+        alone = self._breaker.is_open
         times = []
         if self._fresh or self._retries:
-            times = [max(self._closed_until, self._trial_due if self._breaker.is_open else 0.0)]
+            times = [max(self._closed_until, self._trial_due if alone else 0.0)]
             if not self._fresh:
                 times.append(self._retries[0][0])
-        if not times or len(self._calls) >= (1 if self._breaker.is_open else self.endpoint.concurrency):
+        if not times or not self._places.room(now, alone=alone):
             return None
-        if not self._fresh and self._retrying and max(times) <= now:
-            return None  # retries have all their places
+        if not self._fresh and max(times) <= now and not self._places.room_for_retry(alone=alone):
+            return None
         return max(0.0, max(times) - now)
 
     def _begin(self, subject: str) -> None:
         self._fresh.pop(subject, None)
         pending = self._pending[subject]
         pending.calling = True
-        retry = pending.tries > 0
-        self._retrying += retry
+        turn = Turn(retry=pending.tries > 0, alone=self._breaker.is_open)
+        self._places.begin(turn)
 
         def ended(task: asyncio.Task[None]) -> None:
             self._calls.discard(task)
-            self._retrying -= retry
-            self._changed.set()
+            self._places.end(turn)
 
-        task = guarded_task(partial(self._call, subject, pending), self._on_fatal)
+        task = guarded_task(partial(self._call, subject, pending, turn), self._on_fatal)
         self._calls.add(task)
         task.add_done_callback(ended)
 
-    async def _call(self, subject: str, pending: _Pending) -> None:
+    async def _call(self, subject: str, pending: _Pending, turn: Turn) -> None:
         try:
             record = self._book.newest(subject)
             if record is None or not (pending.forced or self._is_due(subject, record)):
@@ -262,17 +255,17 @@ class Line:
             if not await self._book.attempting(subject, record.version, self.name):
                 self._fresh[subject] = None
                 return
-            pending.tries += 1
-            if pending.began is None:
-                pending.began = asyncio.get_running_loop().time()
-            reached("enforce.before-call")
-            if time.monotonic() - asked > STOOD_STILL_SECONDS:
-                # The process stood still: another enforcer may be active, and the note would not be taken.
-                self._fresh[subject] = None
-                return
-            forced, pending.forced = pending.forced, False
-            with send_no_later_than(asked + STOOD_STILL_SECONDS + self.endpoint.timeout_seconds):
-                outcome = await self._adapter.tell(wanted)
+            async with self._places.hold(turn):
+                reached("enforce.before-call")
+                if not self._may_call(record, turn, asked):
+                    self._fresh[subject] = None
+                    return
+                pending.tries += 1
+                if pending.began is None:
+                    pending.began = asyncio.get_running_loop().time()
+                forced, pending.forced = pending.forced, False
+                with send_no_later_than(asked + STOOD_STILL_SECONDS + self.endpoint.timeout_seconds):
+                    outcome = await self._adapter.tell(wanted)
             if not isinstance(outcome, Accepted):
                 pending.forced = pending.forced or forced
             reached("enforce.after-call")
@@ -282,6 +275,17 @@ class Line:
             newest = self._book.newest(subject)
             if subject in self._pending and newest is not None and newest.version != pending.version:
                 self._fresh[subject] = None
+
+    def _may_call(self, record: CredentialRecord, turn: Turn, asked: float) -> bool:
+        """Return whether a call is still to be made whose attempt was noted when `asked` to be."""
+        if time.monotonic() - asked > STOOD_STILL_SECONDS:
+            # The process stood still: another enforcer may be active, and the note would not be taken.
+            return False
+        newest = self._book.newest(record.subject)
+        if self._disabled or newest is None or newest.version != record.version:
+            return False
+        now = asyncio.get_running_loop().time()
+        return now >= self._closed_until and (turn.alone or not self._breaker.is_open)
 
     async def _take(
         self, subject: str, pending: _Pending, record: CredentialRecord, outcome: Outcome

@@ -12,7 +12,7 @@ from monitor.stream.partition import OpenPartition
 from monitor.stream.role import SendingRole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aiokafka.structs import ConsumerRecord
 
@@ -47,11 +47,23 @@ class FindingsPartition(OpenPartition):
         self._duty.begin(self._enforcer.people)
 
     async def take(self, records: Sequence[ConsumerRecord]) -> None:
-        """Decide; it is durable when this returns."""
-        await self._enforcer.apply_findings(records)
+        """Begin to decide: what comes while one transaction is made durable goes into the next one together."""
+        await self._enforcer.take_findings(records)
 
-    async def flush(self, *, final: bool) -> int | None:  # noqa: ARG002 - nothing waits here
-        """Return the position: everything taken is durable."""
+    async def take_alone(
+        self,
+        record: ConsumerRecord,
+        fatal: int | None,
+        trying: Callable[[int], Awaitable[None]],
+    ) -> None:
+        """Decide about one record; that is over when this returns, so that a crash is known to be its fault."""
+        await super().take_alone(record, fatal, trying)
+        await self._enforcer.decided()
+
+    async def flush(self, *, final: bool) -> int | None:
+        """Return the position below which all is decided, durably."""
+        if final:
+            await self._enforcer.decided()
         return min(self.continuity.next, max(self._enforcer.findings_offset, self.committed))
 
     async def close(self) -> None:

@@ -7,6 +7,7 @@ durable. If the commit fails the process ends, and what is in memory with it.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -83,3 +84,24 @@ class Writer:
         for _, done in queued:
             if not done.done():
                 done.set_result(None)
+
+
+class Backlog:
+    """Changes that were queued and are not durable yet, for whoever queues without waiting for each."""
+
+    def __init__(self) -> None:
+        self._waits: deque[asyncio.Future[None]] = deque()
+
+    def add(self, wait: asyncio.Future[None]) -> None:
+        """Add what `Writer.put` returned."""
+        self._waits.append(wait)
+
+    async def at_most(self, count: int) -> None:
+        """Return once no more than so many are under way; raises what ended the writer."""
+        waits = self._waits
+        while waits and (len(waits) > count or waits[0].done()):
+            first = waits[0]
+            await asyncio.wait([first])  # several may wait, and one that is cancelled cancels no change
+            first.result()
+            if waits and waits[0] is first:
+                waits.popleft()

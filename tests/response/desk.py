@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from monitor.observe.metrics import Metrics
 from monitor.response import lifecycle
 from monitor.response.adapters.protocol import Accepted, DesiredState, Outcome, Seen, Traits
+from monitor.response.breaker import RetryPolicy
 from monitor.response.casebook import Casebook
 from monitor.response.delivery import DeliveryDesk
-from monitor.response.line import RetryPolicy
 from monitor.response.receipts import Receipts
 from monitor.response.states import Step
 from tests.response.stage import POLICY, finding, metric, now_ms, until

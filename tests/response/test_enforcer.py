@@ -233,11 +233,12 @@ async def test_the_group_goes_no_further_than_the_ledger(install: Install, monke
     async with cast.enforcer() as enforcer:
         partition = FindingsPartition(FINDINGS, 0, enforcer, Duty())
         log = await found(cast.settings, finding(1))
-        taking = asyncio.create_task(partition.take(partition.continuity.admit(Chunk(0, 1, log))))
+        await partition.take(partition.continuity.admit(Chunk(0, 1, log)))
         await begun.wait()
         assert await partition.flush(final=False) == 0
+        last = asyncio.create_task(partition.flush(final=True))
         go_on.set()
-        await taking
+        assert await last == 1, "giving up waits for what was taken"
         assert await partition.flush(final=False) == 1
 
 
