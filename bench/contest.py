@@ -68,14 +68,14 @@ STREAMS: Final = (
 
 CONTENDERS: Final = (
     Contender("limit", "aiokafka + orjson, nothing counted; one core", 500_000, peer("bare.py")),
-    Contender("ours-w1", "ours, W1's two rules, durable state; one core", 200_000, rules="w1.yml"),
+    Contender("ours-w1", "ours, W1's two rules, durable state; one core", 500_000, rules="w1.yml"),
     Contender(
-        "ours", "ours, both axes, default pack, durable state; one core", 200_000, rules="pack:default"
+        "ours", "ours, both axes, default pack, durable state; one core", 500_000, rules="pack:default"
     ),
     Contender(
         "ours-2",
         "the same, two workers on all cores",
-        200_000,
+        500_000,
         rules="pack:default",
         one_core=False,
         workers=2,
