@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from aiokafka import AIOKafkaProducer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from monitor.core.detector import Detector
 from monitor.core.events import AXIS_PRINCIPAL, RowsRecord, RulesRecord, SourceId
 from monitor.core.rules import rule_set_document
+from monitor.engine import detectors
 from monitor.intake.canonical import decode
 from monitor.intake.keys import Epoch, Keys
 from monitor.intake.rows import EventRouter
@@ -42,6 +42,7 @@ from tests.rig import broker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from monitor.core.detector import Detector
     from monitor.core.rules import RuleSet
 
 TOPIC = "access-monitor-bench.state"
@@ -53,12 +54,7 @@ LATENESS_MS = 3_600_000
 
 def new_detector(partition: int) -> Detector:
     """Return a detector as a worker makes it."""
-    return Detector(
-        partition,
-        allowed_lateness_ms=LATENESS_MS,
-        compile_pattern=compile_pattern,
-        unpack=state.unpack_subject,
-    )
+    return detectors.new_detector(partition, allowed_lateness_ms=LATENESS_MS, compile_pattern=compile_pattern)
 
 
 def samples(rule_set: RuleSet) -> list[tuple[list[object], int | None]]:
