@@ -37,6 +37,11 @@ class PackedRows(Sequence[Any]):
         """Return rows packed."""
         return rows if isinstance(rows, cls) else cls(_encode(rows), 0, len(rows))
 
+    @classmethod
+    def joined(cls, rows: Sequence[bytes]) -> PackedRows:
+        """Return rows that are packed each for itself."""
+        return cls(b"".join((routed.array_head(len(rows)), *rows)), 0, len(rows))
+
     def __len__(self) -> int:
         return self._count
 

@@ -5,11 +5,12 @@ It gives the same bytes as `PythonPacker`; tests/intake/test_native.py compares 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from monitor import engine
 from monitor.core.events import AXIS_PRINCIPAL, COLUMN, DEFAULT_CLASSES, PATIENTS, TENANT, TIME
 from monitor.core.leaves import describe
+from monitor.core.windows import NEVER
 from monitor.intake.batch import Piece, PythonPacker, Taken
 from monitor.intake.canonical import plain_source
 from monitor.intake.pseudonym import PEOPLE
@@ -17,10 +18,12 @@ from monitor.intake.rows import READ_ONLY_AXES, compares_client_ip, conditions_o
 from monitor.wire.routed import pack_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from monitor.core.events import Row
     from monitor.intake.batch import Packer, Reader, SourceRecord
     from monitor.intake.event import Event
+    from monitor.intake.formats import Decoder
     from monitor.intake.rows import EventRouter
 
 _COLUMNS = {**COLUMN, "patient": PATIENTS, "tenant": TENANT}
@@ -84,6 +87,77 @@ class NativePacker:
             newest_ms,
             numbers,
             (sample, last[1][-1]) if sample >= 0 else None,
+        )
+
+
+#: Position, when Kafka took it (epoch ms; None for all records of a file), value and headers of a record.
+LogRecord = tuple[int, int | None, bytes | None, "Sequence[tuple[str, bytes]]"]
+
+
+class LogRead(NamedTuple):
+    """What a part of a log gave: for each shard the times of its rows, and the rows packed; and what was read.
+
+    A row's time is the latest of the log up to its record; `first_ms` and `reached_ms` are the first and the
+    last of them, or `NEVER`.
+    """
+
+    shards: Sequence[tuple[list[int], Sequence[Row] | Sequence[bytes]]]
+    events: int
+    anonymous: int
+    ahead: int
+    first_ms: int
+    reached_ms: int
+
+
+class NativeLog:
+    """Reads parts of logs natively, for trials."""
+
+    def __init__(self, router: EventRouter, latest_ms: int) -> None:
+        self._route = router.route
+        self._native = engine.router.Router(_specification(router))
+        self._latest_ms = latest_ms
+
+    def read(
+        self,
+        records: Sequence[LogRecord],
+        base: int,
+        decode: Decoder,
+        failed: Callable[[int, Exception], None],
+    ) -> LogRead:
+        """Return what records hold; positions count from `base`.
+
+        `failed` gets the place of each that cannot be read, and why.
+        """
+        route = self._route
+
+        def read(place: int) -> Sequence[Event] | None:
+            _, _, value, headers = records[place]
+            try:
+                return decode(value, headers)
+            except Exception as error:  # noqa: BLE001 - one crafted record must not stop the others
+                failed(place, error)
+                return None
+
+        def routed(place: int, events: Sequence[Event]) -> tuple[list[tuple[int, bytes]], int] | None:
+            try:
+                routes = route(events, base + records[place][0])
+                return [(shard, pack_rows((row,))) for shard, row in routes], 0
+            except Exception as error:  # noqa: BLE001 - as above
+                failed(place, error)
+                return None
+
+        taken = [at_ms for _, at_ms, _, _ in records if at_ms is not None]
+        return LogRead(
+            *self._native.read_log(
+                [value for _, _, value, _ in records],
+                [base + position for position, _, _, _ in records],
+                taken or None,
+                read,
+                routed,
+                plain_source(decode),
+                self._latest_ms,
+                NEVER,
+            )
         )
 
 

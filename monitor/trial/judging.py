@@ -5,11 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter as Count
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from monitor.core.events import RowsRecord, RulesRecord
 from monitor.core.rules import rule_set_document
 from monitor.engine.detectors import new_detector
+from monitor.engine.packed import PackedRows
 from monitor.intake.pseudonym import Pseudonyms
 from monitor.intake.rows import compares_client_ip
 from monitor.rulebook import compile_pattern
@@ -63,7 +64,7 @@ class Shard:
             while at < end:
                 append_ms = _append_time(times[at])
                 upto = end if times[-1] <= append_ms else bisect_right(times, append_ms, at)
-                judge.take(source, append_ms, rows if upto - at == end else rows[at:upto])
+                judge.take(source, append_ms, _as_rows(rows if upto - at == end else rows[at:upto]))
                 at = upto
 
     def result(self) -> Any:
@@ -132,6 +133,13 @@ class DetectorJudge:
         self._counters.update(outcomes.counters)
         for finding in outcomes.findings:
             self._found.append(as_found(finding, self._feeds, self._hide_address))
+
+
+def _as_rows(rows: Sequence[Row] | Sequence[bytes]) -> Sequence[Row]:
+    """Return rows that were packed one by one as packed rows, and others as they are."""
+    if rows and isinstance(rows[0], bytes):  # all of a run are of one kind
+        return PackedRows.joined(cast("Sequence[bytes]", rows))
+    return cast("Sequence[Row]", rows)
 
 
 def _append_time(clock_ms: int) -> int:

@@ -6,21 +6,24 @@ from dataclasses import dataclass, field
 from itertools import count, repeat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from monitor import engine
 from monitor.core.events import SourceId
 from monitor.core.windows import NEVER
 from monitor.errors import RejectedRecordError
 from monitor.intake.inputs import Input
+from monitor.intake.native import LogRead, NativeLog
 from monitor.intake.rows import EventRouter
 from monitor.rulebook import compile_pattern
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from monitor.core.events import Row
     from monitor.core.rules import RuleSet
     from monitor.intake.formats import Decoder
     from monitor.intake.keys import Keys
+    from monitor.intake.native import LogRecord
 
 #: Rejected records of one reason whose positions are named.
 NAMED_RECORDS: Final = 5
@@ -73,7 +76,7 @@ class Block(NamedTuple):
 class Piece(NamedTuple):
     """What a block holds for one shard.
 
-    `times` are, for each row, the latest time of the block up to it, so they rise. `first_ms` and
+    `rows` are packed where the native code made them. `times` are, for each row, the latest time of the block up to it, so they rise. `first_ms` and
     `last_ms` are the first and the last of these over the whole block, whatever shard; `NEVER` where it
     holds no event.
     """
@@ -82,7 +85,7 @@ class Piece(NamedTuple):
     first_ms: int
     last_ms: int
     times: list[int]
-    rows: list[Row]
+    rows: Sequence[Row] | Sequence[bytes]
     ends: bool
 
 
@@ -136,32 +139,53 @@ class Reader:
         self._feeds = reading.feeds
         self._shards = shards
         self._latest_ms = reading.latest_ms
-        self._route = EventRouter(reading.rule_set, reading.keys, shards, compile_pattern).route
+        self._router = EventRouter(reading.rule_set, reading.keys, shards, compile_pattern)
+        self._native = None if engine.router is None else NativeLog(self._router, reading.latest_ms)
         decoders = {(feed.format, feed.realm): feed.decoder() for feed in reading.feeds}
         self._decoders = [decoders[feed.format, feed.realm] for feed in reading.feeds]
 
     def read(self, block: Block) -> tuple[Tally, list[Piece]]:
         """Return what was read, and a piece for each shard."""
-        feed = self._feeds[block.feed]
-        decode, route, latest_ms = self._decoders[block.feed], self._route, self._latest_ms
+        feed, decode = self._feeds[block.feed], self._decoders[block.feed]
+        records, tally = list(_records(block)), Tally()
+
+        def failed(place: int, error: Exception) -> None:
+            # A traceback may hold its own error in a cycle, and nobody looks for those here.
+            error.__traceback__ = None
+            reason = error.reason if isinstance(error, RejectedRecordError) else "internal"
+            tally.reject(reason, feed.number, records[place][0])
+
+        read = self._in_python if self._native is None else self._native.read
+        found = read(records, feed.base, decode, failed)
+        tally.records, tally.events = len(records), found.events
+        tally.anonymous, tally.ahead = found.anonymous, found.ahead
+        ends = not block.data
+        return tally, [
+            Piece(feed.number, found.first_ms, found.reached_ms, times, rows, ends)
+            for times, rows in found.shards
+        ]
+
+    def _in_python(
+        self,
+        records: Sequence[LogRecord],
+        base: int,
+        decode: Decoder,
+        failed: Callable[[int, Exception], None],
+    ) -> LogRead:
+        """Return what records hold, as `NativeLog.read` does, but for rows that are not packed."""
+        route, latest_ms = self._router.route, self._latest_ms
         times: list[list[int]] = [[] for _ in range(self._shards)]
         rows: list[list[Row]] = [[] for _ in range(self._shards)]
         # The hot loop of all trials: methods are looked up once.
         add_time, add_row = [each.append for each in times], [each.append for each in rows]
-        tally = Tally()
-        events_read = anonymous = records = 0
+        events_read = anonymous = ahead = 0
         first_ms = reached_ms = NEVER
-        base = feed.base
-        for position, taken_ms, value, headers in _records(block):
-            records += 1
+        for place, (position, taken_ms, value, headers) in enumerate(records):
             try:
                 events = decode(value, headers)
                 routed = route(events, base + position)
             except Exception as error:  # noqa: BLE001 - one crafted record must not stop the others, as in intake
-                # A traceback may hold its own error in a cycle, and nobody looks for those here.
-                error.__traceback__ = None
-                reason = error.reason if isinstance(error, RejectedRecordError) else "internal"
-                tally.reject(reason, feed.number, position)
+                failed(place, error)
                 continue
             for event in events:
                 events_read += 1
@@ -170,7 +194,7 @@ class Reader:
                 at_ms = event.time_ms if taken_ms is None else taken_ms
                 if at_ms > reached_ms:
                     if at_ms > latest_ms:
-                        tally.ahead += 1
+                        ahead += 1
                     else:
                         reached_ms = at_ms
                         if first_ms == NEVER:
@@ -178,12 +202,8 @@ class Reader:
             for shard, row in routed:
                 add_time[shard](reached_ms)
                 add_row[shard](row)
-        tally.records, tally.events, tally.anonymous = records, events_read, anonymous
-        ends = not block.data
-        return tally, [
-            Piece(feed.number, first_ms, reached_ms, times[shard], rows[shard], ends)
-            for shard in range(self._shards)
-        ]
+        shards = list(zip(times, rows, strict=True))
+        return LogRead(shards, events_read, anonymous, ahead, first_ms, reached_ms)
 
 
 def first_time(reading: Reading, block: Block) -> int:
@@ -202,9 +222,7 @@ def first_time(reading: Reading, block: Block) -> int:
     return NEVER
 
 
-def _records(
-    block: Block,
-) -> Iterable[tuple[int, int | None, bytes | None, Sequence[tuple[str, bytes]]]]:
+def _records(block: Block) -> Iterable[LogRecord]:
     if not isinstance(block.data, bytes):
         return block.data
     lines = block.data.split(b"\n")

@@ -25,7 +25,7 @@ class Stretch(NamedTuple):
 
     source: Any
     times: Sequence[int]
-    rows: Sequence[Row]
+    rows: Sequence[Row] | Sequence[bytes]
 
 
 class Timeline:
@@ -51,7 +51,7 @@ class Timeline:
             self.began_ms = piece.first_ms if self.began_ms is None else min(self.began_ms, piece.first_ms)
         if piece.rows:
             times: Sequence[int] = piece.times
-            rows: Sequence[Row] = piece.rows
+            rows: Sequence[Row] | Sequence[bytes] = piece.rows
             if clock == NEVER and times[0] == NEVER:
                 # Events ahead of the present, before any other: nobody knows when they came.
                 first = bisect_right(times, NEVER)

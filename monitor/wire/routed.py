@@ -51,7 +51,7 @@ _sources: dict[tuple[Any, ...], SourceId] = {}
 
 def pack_rows(rows: Sequence[Row]) -> bytes:
     """Return rows one after the other, as they stand in a record."""
-    return _encode(rows)[len(_array_head(len(rows))) :]
+    return _encode(rows)[len(array_head(len(rows))) :]
 
 
 def encode_rows(
@@ -88,7 +88,7 @@ def encode_packed(
         head, tail = _encode((_ROTATING, _ROWS, origin, first, last, resume, (), ()))[:-2], _encode(former)
     else:
         head, tail = _encode((FORMAT_VERSION, _ROWS, origin, first, last, resume, ()))[:-1], b""
-    return b"".join((head, _array_head(count), *packed, tail))
+    return b"".join((head, array_head(count), *packed, tail))
 
 
 def named(rows: Iterable[Row], former: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
@@ -144,7 +144,7 @@ def decode(value: bytes | None, place: str) -> RowsRecord | RulesRecord:
     raise InvariantError(msg)
 
 
-def _array_head(size: int) -> bytes:
+def array_head(size: int) -> bytes:
     """Return how msgpack begins an array of so many parts."""
     if size < 1 << 4:
         return bytes([0x90 | size])

@@ -7,6 +7,7 @@ from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -20,12 +21,14 @@ from monitor.intake.batch import PIECE_ROWS, PythonPacker
 from monitor.intake.canonical import MAX_RECORD_BYTES, CanonicalFormat, decode
 from monitor.intake.event import Event
 from monitor.intake.handles import Sealer, new_handle_key
+from monitor.intake.inputs import Input
 from monitor.intake.keys import Epoch, Keys
 from monitor.intake.native import NativePacker
 from monitor.intake.pseudonym import credential_pseudonyms
 from monitor.intake.repeats import PythonRepeats, new_repeats
 from monitor.intake.rows import EventRouter
 from monitor.rulebook import compile_pattern
+from monitor.trial.reading import Block, Feed, Reader, Reading
 from tests.intake.routing import Given, joined, same
 from tests.rig.native import native
 
@@ -392,3 +395,32 @@ def test_a_failure_of_python_is_one_records() -> None:
     ours, theirs = Given(), Given()
     same(NativePacker(router), PythonPacker(router), taken, (ours, theirs))
     assert [offset for offset, _ in ours.errors] == [offset for offset, _ in theirs.errors] == [1]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(records().filter(lambda value: b"\n" not in value), max_size=12),
+    rule_sets(),
+    st.integers(1, 3),
+    st.none()
+    | st.lists(st.sampled_from([5, 1_772_359_200_250, 1_772_359_300_000]), min_size=12, max_size=12),
+    st.sampled_from([0, 1_772_359_200_250, 253_402_300_800_000]),
+)
+def test_a_log_gives_the_same_rows_times_and_numbers(
+    values: list[bytes], rule_set: RuleSet, shards: int, taken: list[int] | None, latest_ms: int
+) -> None:
+    native(engine.router)
+    feed = Feed.of_file(0, "log", Input("canonical", "gate"))
+    reading = Reading((feed,), rule_set, KEYS, latest_ms)
+    data: Any = b"\n".join(values) + b"\n"
+    if taken is not None:
+        data = [(at, at_ms, value, ()) for at, (at_ms, value) in enumerate(zip(taken, values, strict=False))]
+    block = Block(0, 1, data)
+    reader = Reader(reading, shards)
+    tally, pieces = reader.read(block)
+    reader._native = None
+    expected_tally, expected = reader.read(block)
+    assert tally == expected_tally
+    packed = [[bytes(row) for row in piece.rows] for piece in pieces]
+    assert packed == [[msgspec.msgpack.encode(row) for row in piece.rows] for piece in expected]
+    assert [piece._replace(rows=[]) for piece in pieces] == [piece._replace(rows=[]) for piece in expected]

@@ -12,20 +12,17 @@ bool is_of_the_record() {
 
 class Worker {
   public:
-    Worker(Router &router, Targets &targets, const Batch &batch, Told &told)
-        : router_(router), targets_(targets), batch_(batch), told_(told) {}
+    Worker(Router &router, Targets &targets, const Batch &batch, Told &told, LogTime *log)
+        : router_(router), targets_(targets), batch_(batch), told_(told), log_(log) {}
 
     void record(Py_ssize_t number) {
         PyObject *const value = item(batch_.values, number);
         const int64_t offset = as_int(item(batch_.offsets, number));
-        numbers_.clear();
-        events_ = with_id_ = false;
-        first_ms_ = 0;
+        forget();
         const bool quick = batch_.canonical != nullptr && PyBytes_Check(value) && !careful(number);
         if (quick && plain(value, offset)) return done(number, value, offset);
         targets_.drop();
-        numbers_.clear();
-        first_ms_ = 0;
+        forget();
         const Ref at = integer(number);
         const Ref events = Ref::checked(PyObject_CallFunctionObjArgs(batch_.read, at.get(), nullptr));
         if (events.get() == Py_None) return;
@@ -37,12 +34,22 @@ class Worker {
     Targets &targets_;
     const Batch &batch_;
     Told &told_;
+    LogTime *const log_;
     Event event_;
     std::vector<Ref> held_;
     // Of the record at hand.
     std::vector<Ref> numbers_;
+    std::vector<int64_t> times_;
+    int64_t anonymous_ = 0;
     bool events_ = false, with_id_ = false;
     int64_t first_ms_ = 0;
+
+    void forget() {
+        numbers_.clear();
+        times_.clear();
+        events_ = with_id_ = false;
+        first_ms_ = anonymous_ = 0;
+    }
 
     bool careful(Py_ssize_t number) const {
         if (batch_.careful == Py_None) return false;
@@ -63,7 +70,7 @@ class Worker {
             const bool none = targets_.none();
             router_.route(event_, offset, targets_);
             if (none && !targets_.none()) first_ms_ = event_.time_ms;
-            note(event_.event_id.data() != nullptr);
+            note(event_.event_id.data() != nullptr, event_.principal.data() == nullptr, event_.time_ms);
             if (event_.number) {
                 const Ref gateway = event_.gateway.data() == nullptr ? Ref::borrowed(Py_None) : text(event_.gateway);
                 numbers_.push_back(Ref::checked(PyTuple_Pack(2, gateway.get(), integer(*event_.number).get())));
@@ -76,8 +83,10 @@ class Worker {
             return false;
         }
     }
-    void note(bool with_id) {
+    void note(bool with_id, bool anonymous, int64_t time_ms) {
         if (!events_) with_id_ = with_id;
+        if (anonymous) ++anonymous_;
+        times_.push_back(time_ms);
         events_ = true;
     }
 
@@ -86,7 +95,6 @@ class Worker {
         for (Py_ssize_t at = 0; at < size_of(events); ++at) {
             if (!read_event(item(events, at), event_, held_) || !event(offset)) {
                 targets_.drop();
-                numbers_.clear();
                 return false;
             }
         }
@@ -95,8 +103,7 @@ class Worker {
 
     // Lets Python route, too; false where it refused.
     bool routed_by_python(PyObject *at, PyObject *events) {
-        events_ = with_id_ = false;
-        first_ms_ = 0;
+        forget();
         const Ref told = Ref::checked(PyObject_CallFunctionObjArgs(batch_.route, at, events, nullptr));
         if (told.get() == Py_None) return false;
         PyObject *const rows = item(told.get(), 0);
@@ -108,12 +115,22 @@ class Worker {
         for (Py_ssize_t event = 0; event < size_of(events); ++event) {
             PyObject *const object = item(events, event);
             const Ref id = Ref::checked(PyObject_GetAttrString(object, "event_id"));
-            note(id.get() != Py_None);
+            const Ref principal = Ref::checked(PyObject_GetAttrString(object, "principal"));
+            const Ref time_ms = Ref::checked(PyObject_GetAttrString(object, "time_ms"));
+            note(id.get() != Py_None, principal.get() == Py_None, as_int(time_ms.get()));
             const Ref number = Ref::checked(PyObject_GetAttrString(object, "number"));
             const Ref gateway = Ref::checked(PyObject_GetAttrString(object, "gateway"));
             if (number.get() != Py_None) numbers_.push_back(Ref::checked(PyTuple_Pack(2, gateway.get(), number.get())));
         }
         return true;
+    }
+
+    void pass(Py_ssize_t number) {
+        log_->events += static_cast<int64_t>(times_.size());
+        log_->anonymous += anonymous_;
+        const bool taken = log_->taken != Py_None;
+        const int64_t taken_ms = taken ? as_int(item(log_->taken, number)) : 0;
+        for (const int64_t time_ms : times_) log_->pass(taken ? taken_ms : time_ms);
     }
 
     void done(Py_ssize_t number, PyObject *value, int64_t offset) {
@@ -123,7 +140,8 @@ class Worker {
             ++told_.routed;
             if (first_ms_ > told_.newest_ms) told_.newest_ms = first_ms_;
         }
-        targets_.keep(offset);
+        if (log_ != nullptr) pass(number);
+        targets_.keep(offset, log_ == nullptr ? 0 : log_->reached_ms);
         for (const Ref &pair : numbers_)
             if (PyList_Append(told_.numbers.get(), pair.get()) < 0) throw PythonError();
         if (!events_) return;
@@ -134,8 +152,8 @@ class Worker {
 
 }  // namespace
 
-void take_batch(Router &router, Targets &targets, const Batch &batch, Told &told) {
-    Worker worker(router, targets, batch, told);
+void take_batch(Router &router, Targets &targets, const Batch &batch, Told &told, LogTime *log) {
+    Worker worker(router, targets, batch, told, log);
     const Py_ssize_t count = size_of(batch.values);
     for (Py_ssize_t number = 0; number < count; ++number) worker.record(number);
 }

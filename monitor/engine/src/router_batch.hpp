@@ -20,6 +20,24 @@ struct Batch {
     Repeats *repeats;                  // or nullptr
 };
 
+// The time of a log as it is read: the latest of its events up to a record, but for what is later than any clock
+// that is right (monitor/trial/reading.py).
+struct LogTime {
+    PyObject *taken;  // a list of when Kafka took each record, or None: then the events' own times count
+    int64_t latest_ms, first_ms, reached_ms, never;
+    int64_t events = 0, anonymous = 0, ahead = 0;
+
+    void pass(int64_t at_ms) {
+        if (at_ms <= reached_ms) return;
+        if (at_ms > latest_ms) {
+            ++ahead;
+            return;
+        }
+        reached_ms = at_ms;
+        if (first_ms == never) first_ms = at_ms;
+    }
+};
+
 // What is told of them.
 class Told {
   public:
@@ -27,7 +45,8 @@ class Told {
     Ref numbers = Ref::checked(PyList_New(0));
 };
 
-void take_batch(Router &router, Targets &targets, const Batch &batch, Told &told);
+// With `log`, rows are stamped with its time.
+void take_batch(Router &router, Targets &targets, const Batch &batch, Told &told, LogTime *log = nullptr);
 
 // Reads an event of Python's; false where it has what this code does not know. `event` lives as long as `held`.
 bool read_event(PyObject *object, Event &event, std::vector<Ref> &held);

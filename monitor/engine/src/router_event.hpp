@@ -37,7 +37,8 @@ struct Event {
 // count together or not at all.
 class Targets {
   public:
-    explicit Targets(size_t partitions) : targets_(partitions) {}
+    // `single`: rows are wanted one by one (`take_rows`), and not in pieces.
+    explicit Targets(size_t partitions, bool single = false) : targets_(partitions), single_(single) {}
 
     // Where one more row of the offset at hand is to be written.
     std::string &row(int64_t partition) {
@@ -49,15 +50,18 @@ class Targets {
             touched_.push_back(static_cast<size_t>(partition));
         }
         ++target.rows;
+        if (single_) target.starts.push_back(target.packed.size());
         return target.packed;
     }
     bool none() const { return touched_.empty(); }
 
-    void keep(int64_t offset) {
+    // `stamp` is what `take_rows` tells of each row.
+    void keep(int64_t offset, int64_t stamp = 0) {
         for (const size_t partition : touched_) {
             Target &target = targets_[partition];
             target.touched = false;
-            if (target.rows_before > 0 && (target.packed.size() > piece_bytes || target.rows > piece_rows)) {
+            if (single_) target.stamps.resize(target.rows, stamp);
+            if (!single_ && target.rows_before > 0 && (target.packed.size() > piece_bytes || target.rows > piece_rows)) {
                 const std::string_view packed(target.packed);
                 finished_.push_back({partition, target.last, target.rows_before, bytes(packed.substr(0, target.bytes_before))});
                 target.packed.erase(0, target.bytes_before);
@@ -73,8 +77,28 @@ class Targets {
             target.touched = false;
             target.packed.resize(target.bytes_before);
             target.rows = target.rows_before;
+            if (single_) target.starts.resize(target.rows);
         }
         touched_.clear();
+    }
+
+    // The rows that were kept, as a list by partition of (stamps, packed rows).
+    Ref take_rows() {
+        drop();
+        const Ref all = Ref::checked(PyList_New(0));
+        for (Target &target : targets_) {
+            const Ref stamps = Ref::checked(PyList_New(0)), rows = Ref::checked(PyList_New(0));
+            target.starts.push_back(target.packed.size());
+            for (size_t row = 0; row < target.rows; ++row) {
+                const size_t from = target.starts[row];
+                const Ref packed = bytes(std::string_view(target.packed).substr(from, target.starts[row + 1] - from));
+                if (PyList_Append(rows.get(), packed.get()) < 0) throw PythonError();
+                if (PyList_Append(stamps.get(), integer(target.stamps[row]).get()) < 0) throw PythonError();
+            }
+            if (PyList_Append(all.get(), Ref::checked(PyTuple_Pack(2, stamps.get(), rows.get())).get()) < 0) throw PythonError();
+            target = Target();
+        }
+        return all;
     }
 
     // All that was kept, as a list of (partition, last offset, rows, packed rows), in order within a partition.
@@ -104,6 +128,8 @@ class Targets {
         size_t rows = 0, bytes_before = 0, rows_before = 0;
         int64_t last = 0;
         bool touched = false;
+        std::vector<size_t> starts;
+        std::vector<int64_t> stamps;
     };
     struct Piece {
         size_t partition;
@@ -112,6 +138,7 @@ class Targets {
         Ref packed;
     };
     std::vector<Target> targets_;
+    bool single_;
     std::vector<size_t> touched_;
     std::vector<Piece> finished_;
 };

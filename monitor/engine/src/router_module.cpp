@@ -67,23 +67,30 @@ PyObject *note(PyObject *self, PyObject *value) {
     return guarded([&]() -> PyObject * { return PyBool_FromLong(Holder<Repeats>::of(self).note(as_bytes(value))); });
 }
 
+CanonicalSource source_of(PyObject *told) {
+    CanonicalSource source;
+    if (told == Py_None) return source;
+    source.realm = as_text(item(told, 0));
+    source.trust_ids = as_bool(item(told, 1));
+    source.most_bytes = static_cast<size_t>(as_int(item(told, 2)));
+    return source;
+}
+
+void check_lists(PyObject *one, PyObject *other) {
+    if (!PyList_Check(one) || !PyList_Check(other) || size_of(one) != size_of(other)) throw std::invalid_argument("expected lists of one length");
+}
+
 // (values, offsets, careful, read, route, canonical, repeats)
 PyObject *take(PyObject *self, PyObject *arguments) {
     return guarded([&]() -> PyObject * {
         RouterContent &content = Holder<RouterContent>::of(self);
         const Busy busy(content.busy);
-        CanonicalSource source;
         PyObject *const canonical = item(arguments, 5), *const repeats = item(arguments, 6);
-        if (canonical != Py_None) {
-            source.realm = as_text(item(canonical, 0));
-            source.trust_ids = as_bool(item(canonical, 1));
-            source.most_bytes = static_cast<size_t>(as_int(item(canonical, 2)));
-        }
+        const CanonicalSource source = source_of(canonical);
         if (repeats != Py_None && PyObject_TypeCheck(repeats, reinterpret_cast<PyTypeObject *>(repeats_type)) == 0) throw std::invalid_argument("expected Repeats");
         const Batch batch{item(arguments, 0), item(arguments, 1), item(arguments, 2), item(arguments, 3), item(arguments, 4),
                           canonical == Py_None ? nullptr : &source, repeats == Py_None ? nullptr : &Holder<Repeats>::of(repeats)};
-        if (!PyList_Check(batch.values) || !PyList_Check(batch.offsets) || size_of(batch.values) != size_of(batch.offsets))
-            throw std::invalid_argument("expected two lists of one length");
+        check_lists(batch.values, batch.offsets);
         content.targets.take();  // what a call that failed left
         Told told;
         take_batch(content.router, content.targets, batch, told);
@@ -91,6 +98,27 @@ PyObject *take(PyObject *self, PyObject *arguments) {
         return Py_BuildValue("(OLLLLOL)", pieces.get(), static_cast<long long>(told.routed), static_cast<long long>(told.unrouted),
                              static_cast<long long>(told.repeated), static_cast<long long>(told.newest_ms), told.numbers.get(),
                              static_cast<long long>(told.sample));
+    });
+}
+
+// (values, offsets, taken, read, route, canonical, latest time, never)
+PyObject *read_log(PyObject *self, PyObject *arguments) {
+    return guarded([&]() -> PyObject * {
+        RouterContent &content = Holder<RouterContent>::of(self);
+        const Busy busy(content.busy);
+        PyObject *const canonical = item(arguments, 5);
+        const CanonicalSource source = source_of(canonical);
+        const Batch batch{item(arguments, 0), item(arguments, 1), Py_None, item(arguments, 3), item(arguments, 4), canonical == Py_None ? nullptr : &source, nullptr};
+        check_lists(batch.values, batch.offsets);
+        const int64_t never = as_int(item(arguments, 7));
+        LogTime log{item(arguments, 2), as_int(item(arguments, 6)), never, never, never};
+        if (log.taken != Py_None) check_lists(batch.values, log.taken);
+        Targets targets(static_cast<size_t>(content.router.partitions()), true);
+        Told told;
+        take_batch(content.router, targets, batch, told, &log);
+        const Ref rows = targets.take_rows();
+        return Py_BuildValue("(OLLLLL)", rows.get(), static_cast<long long>(log.events), static_cast<long long>(log.anonymous),
+                             static_cast<long long>(log.ahead), static_cast<long long>(log.first_ms), static_cast<long long>(log.reached_ms));
     });
 }
 
@@ -110,7 +138,7 @@ PyObject *type_of(const char *name, int size, newfunc make, destructor dealloc, 
 
 PyMODINIT_FUNC PyInit__router() {
     using namespace engine;
-    static PyMethodDef router_methods[] = {{"take", take, METH_VARARGS, nullptr}, {nullptr, nullptr, 0, nullptr}};
+    static PyMethodDef router_methods[] = {{"take", take, METH_VARARGS, nullptr}, {"read_log", read_log, METH_VARARGS, nullptr}, {nullptr, nullptr, 0, nullptr}};
     static PyMethodDef repeats_methods[] = {{"note", note, METH_O, nullptr}, {nullptr, nullptr, 0, nullptr}};
     static PyMethodDef methods[] = {
         {"probe_conditions", probe_conditions, METH_VARARGS, nullptr},
