@@ -77,6 +77,6 @@ clean: ## Remove all that make and the tools left here
 	rm -rf $(VENV) .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/.%: requirements/%.txt requirements/build.txt requirements/install.sh pyproject.toml $(wildcard monitor/engine/src/*)
+$(VENV)/.%: requirements/%.txt requirements/build.txt requirements/install.sh pyproject.toml setup.py $(wildcard monitor/engine/src/*)
 	@requirements/install.sh $* >&2
 	@touch $@

@@ -53,4 +53,5 @@ fi
 
 echo "installing requirements/$lock.txt (the first time takes a minute)"
 "${pip[@]}" --require-hashes -r requirements/build.txt -r "requirements/$lock.txt"
-"${pip[@]}" --no-deps --no-build-isolation --editable .
+# What it warns of (folders of the same name) is known.
+PYTHONWARNINGS="ignore:Editable" "${pip[@]}" --no-deps --no-build-isolation --editable .
