@@ -249,6 +249,18 @@ def test_a_log_that_comes_late_is_still_a_burst() -> None:
     assert (lost.counters["late"], lost.counters["lost_late"]) == (1, 1)
 
 
+def test_what_is_late_counts_once_for_each_timespan() -> None:
+    feed = Feed(
+        rule("short", timespan_ms=100, threshold=2),
+        rule("long", timespan_ms=300, threshold=2),
+        lateness_ms=10_000,
+    )
+    feed.event(NOW)
+    assert not feed.event(NOW - 1000, append_ms=NOW).findings
+    [found] = feed.event(NOW - 800, append_ms=NOW).findings
+    assert (found["rule"]["id"], found["straggler"]) == ("long", True)
+
+
 def test_the_bounds_of_stragglers_are_those_of_windows() -> None:
     feed = Feed(rule(timespan_ms=100, threshold=2))
     for time_ms in (NOW, NOW - 5_000):

@@ -85,7 +85,7 @@ MUTANTS: Final = (
         "monitor/core/counting.py",
         "key = (counter.window_key, group, span.timespan_ms)",
         "key = (counter.window_key, group, counter.shortest_ms)",
-        (f"{EXACT}findings_are_those_of_brute_force",),
+        (f"{DETECTOR}what_is_late_counts_once_for_each_timespan",),
         "what is late for one timespan is timely for another",
     ),
     Mutant(
