@@ -190,9 +190,7 @@ class Detector:
 
     # Rows
 
-    def apply(  # noqa: C901 - the hot path, in one piece
-        self, record: RowsRecord, offset: int, append_ms: int
-    ) -> None:
+    def apply(self, record: RowsRecord, offset: int, append_ms: int) -> None:
         """Judge the rows of the routed record at `offset`.
 
         A row whose judging fails is reported in the outcomes and changes nothing; the others count.
@@ -207,7 +205,16 @@ class Detector:
             counters["replay_skipped"] += len(record.rows)
             return
         place = Place(record.source, self._partition, offset, append_ms)
-        former = record.former
+        self._judge_rows(record, prior, place)
+        for subject, time_ms in self._listening.hear(record, prior, offset, append_ms):
+            tell(self._outcomes, "quiet", place, subject, time_ms)
+            self.subjects.touch(subject, time_ms, self._plan.axes[AXIS_PRINCIPAL].keep_ms)
+        if len(self._waiting) > _MOST_WAITING_SUBJECTS:
+            self._settle_all()
+
+    def _judge_rows(self, record: RowsRecord, prior: int, place: Place) -> None:
+        """Judge the rows of a record above the source offset `prior`."""
+        counters, former = self._outcomes.counters, record.former
         if former:
             self._enter_phase(former)
         applied = duplicates = 0
@@ -226,16 +233,15 @@ class Detector:
             except InvariantError:
                 raise
             except Exception as error:  # noqa: BLE001 - one crafted row must not stop the others
-                counters["internal"] += 1
-                at = row[OFFSET] if row and isinstance(row[OFFSET], int) else record.last
-                self._outcomes.failed.append(Failure(record.source, at, type(error).__name__))
+                self._failed(record, row, type(error).__name__)
         counters["applied"] += applied
         counters["duplicates"] += duplicates
-        for subject, time_ms in self._listening.hear(record, prior, offset, append_ms):
-            tell(self._outcomes, "quiet", place, subject, time_ms)
-            self.subjects.touch(subject, time_ms, self._plan.axes[AXIS_PRINCIPAL].keep_ms)
-        if len(self._waiting) > _MOST_WAITING_SUBJECTS:
-            self._settle_all()
+
+    def _failed(self, record: RowsRecord, row: Row, error: str) -> None:
+        """Report a row of a record whose judging failed."""
+        at = row[OFFSET] if row and isinstance(row[OFFSET], int) else record.last
+        self._outcomes.counters["internal"] += 1
+        self._outcomes.failed.append(Failure(record.source, at, error))
 
     def take_outcomes(self) -> Outcomes:
         """Return what happened since the last call."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from monitor.core.sum_window import SumWindow
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from monitor.core.plan import Plan
     from monitor.core.subject import Subject
 
@@ -48,10 +50,15 @@ class Nearness:
         A rule that saw nothing is not in it.
         """
         highest, self._highest = self._highest, {}
-        return {
-            planned.rule.id: highest[key, span.timespan_ms] / planned.threshold
-            for key, counter in plan.counters.items()
-            for span in counter.spans
-            if (key, span.timespan_ms) in highest
-            for planned in span.rules
-        }
+        return shares(highest, plan)
+
+
+def shares(highest: Mapping[tuple[str, int], int], plan: Plan) -> dict[str, float]:
+    """Return the highest values, by what is counted and the timespan, as shares of thresholds, by rule."""
+    return {
+        planned.rule.id: highest[key, span.timespan_ms] / planned.threshold
+        for key, counter in plan.counters.items()
+        for span in counter.spans
+        if (key, span.timespan_ms) in highest
+        for planned in span.rules
+    }

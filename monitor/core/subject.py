@@ -21,7 +21,7 @@ _FORMAT: Final = 2
 #: It had no stale latches, and no time before which nothing counts.
 _FORMAT_BEFORE: Final = 1
 #: Offset of a subject that was not recovered: every row is newer.
-_NOT_RECOVERED: Final = -1
+NOT_RECOVERED: Final = -1
 #: What most series and subjects have none of; never written to.
 NO_LATCHES: Final[dict[str, int]] = {}
 _NO_STALE: Final[frozenset[str]] = frozenset()
@@ -77,7 +77,7 @@ class Subject:
         self.name = name
         #: Version of the rule set that the series were last brought in line with.
         self.epoch = epoch
-        self.recovered = _NOT_RECOVERED
+        self.recovered = NOT_RECOVERED
         self.expires_ms = NEVER
         #: Events up to this time count no more.
         self.floor_ms = NEVER

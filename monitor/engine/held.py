@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -25,9 +25,6 @@ class HeldSubject:
     """A subject of the store, as the code of incidents and findings sees it."""
 
     __slots__ = ("_store", "axis", "name")
-
-    #: Nothing waits in the native store.
-    waiting: Final = ()
 
     def __init__(self, store: Any, axis: str, name: str) -> None:
         self._store = store
@@ -52,11 +49,6 @@ class HeldSubject:
     def dirty(self) -> bool:
         """Whether it changed since it was saved."""
         return bool(self._about[4])
-
-    @property
-    def resting(self) -> bool:
-        """Whether it is packed."""
-        return bool(self._about[3])
 
     def expired(self, append_ms: int) -> bool:
         """Return whether the state no longer counts at an append time."""
@@ -255,10 +247,6 @@ class HeldSubjects:
         """Return the names that subjects gave up since the last call, and that nothing has now."""
         moved, self._moved = self._moved, []
         return [key for key in dict.fromkeys(moved) if key not in self]
-
-    def free(self, key: SubjectKey) -> None:
-        """Forget a subject; it is not saved any more."""
-        self._store.free(*key)
 
 
 def lasts(incident: Incident | None) -> bool:

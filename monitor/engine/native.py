@@ -6,20 +6,22 @@ store calls back for it, in the middle of a record, and the subject that it name
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from monitor import engine
 from monitor.core.detector import Detector
-from monitor.core.events import AXIS_PRINCIPAL, OFFSET, RowKind
-from monitor.core.findings import Excess, Place
+from monitor.core.events import KIND, OFFSET, RowKind
+from monitor.core.findings import Excess
 from monitor.core.incident import Incident
-from monitor.core.outcomes import Failure
+from monitor.core.nearness import shares
 from monitor.core.quiet import Listening
 from monitor.core.renaming import rename
-from monitor.core.subject import Subject
-from monitor.core.telling import tell, tell_of
+from monitor.core.resting import RestingSubject
+from monitor.core.subject import NOT_RECOVERED
+from monitor.core.telling import tell_of
 from monitor.core.values import pseudonym_number
 from monitor.engine.held import HeldSubject, HeldSubjects, lasts
 from monitor.engine.packed import PackedRows
@@ -27,11 +29,13 @@ from monitor.engine.plans import plan_spec
 from monitor.errors import InvariantError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from monitor.core.events import Row, RowsRecord, RulesRecord
+    from monitor.core.findings import Place
     from monitor.core.outcomes import Outcomes
     from monitor.core.resting import Unpack
+    from monitor.core.subject import Subject
     from monitor.core.subjects import SubjectKey
 
 _EVENT: Final = RowKind.EVENT.value
@@ -60,8 +64,7 @@ class NativeDetector(Detector):
         self.store = engine.store.Store(self, InvariantError)
         self.subjects = HeldSubjects(self.store)  # type: ignore[assignment]
         self._listening = Listening(self.subjects, options.get("quiet_ms", 2 * 60_000))
-        self._record: RowsRecord | None = None
-        self._place: Place | None = None
+        self._at_hand: tuple[RowsRecord, Place] | None = None
         self._plan_changed()
 
     def activate(self, record: RulesRecord, append_ms: int) -> bool:
@@ -79,13 +82,7 @@ class NativeDetector(Detector):
     def take_nearest(self) -> dict[str, float]:
         """Return how near rules came, as snapshots found it since the last call (see `Nearness`)."""
         highest = {(key, timespan_ms): held for key, timespan_ms, held in self.store.take_nearest()}
-        return {
-            planned.rule.id: highest[key, span.timespan_ms] / planned.threshold
-            for key, counter in self._plan.counters.items()
-            for span in counter.spans
-            if (key, span.timespan_ms) in highest
-            for planned in span.rules
-        }
+        return shares(highest, self._plan)
 
     def snapshot_subject(self, key: SubjectKey) -> list[Any]:
         """Return a subject in a plain form."""
@@ -97,27 +94,6 @@ class NativeDetector(Detector):
         freed: list[SubjectKey] = self.store.sweep(append_ms, self._offset, limit)
         return freed
 
-    def apply(self, record: RowsRecord, offset: int, append_ms: int) -> None:
-        """Judge the rows of the routed record at `offset`."""
-        counters = self._outcomes.counters
-        prior = self.marks.admit(record, across_holes=offset < self.holes_below)
-        if prior is None:
-            counters["gaps"] += 1
-            return
-        self._offset = offset
-        if offset <= self._rules_stamp:
-            counters["replay_skipped"] += len(record.rows)
-            return
-        place = self._place = Place(record.source, self._partition, offset, append_ms)
-        self._record = record
-        if record.former:
-            self._apply_renamed(record, record.former, prior, place)
-        else:
-            self._judge_packed(PackedRows.of(record.rows), prior, place)
-        for subject, time_ms in self._listening.hear(record, prior, offset, append_ms):
-            tell(self._outcomes, "quiet", place, subject, time_ms)
-            self.subjects.touch(subject, time_ms, self._plan.axes[AXIS_PRINCIPAL].keep_ms)
-
     def take_outcomes(self) -> Outcomes:
         """Return what happened since the last call."""
         counters = self._outcomes.counters
@@ -125,21 +101,20 @@ class NativeDetector(Detector):
             counters[name] += number
         return super().take_outcomes()
 
-    def _apply_renamed(
-        self, record: RowsRecord, former: Mapping[str, Sequence[str]], prior: int, place: Place
-    ) -> None:
-        """Judge rows one by one while a pseudonym key gives way to another: names change in between."""
+    def _judge_rows(self, record: RowsRecord, prior: int, place: Place) -> None:
+        self._at_hand = record, place
+        former = record.former
+        if not former:
+            self._judge_packed(PackedRows.of(record.rows), prior, place)
+            return
+        # One by one while a pseudonym key gives way to another: names change in between.
         for row in record.rows:
-            try:
-                if row[OFFSET] > prior and row[1] == _EVENT:
-                    rename(self.subjects, row, former, place)
-            except InvariantError:
-                raise
-            except Exception as error:  # noqa: BLE001 - one crafted row must not stop the others
-                at = row[OFFSET] if row and isinstance(row[OFFSET], int) else None
-                self.native_failed(at, type(error).__name__)
-                continue
-            self._judge_packed(PackedRows.of([row]), prior, place)
+            if self._guarded(row, partial(self._rename, row, former, prior, place)):
+                self._judge_packed(PackedRows.of([row]), prior, place)
+
+    def _rename(self, row: Row, former: Mapping[str, Sequence[str]], prior: int, place: Place) -> None:
+        if row[OFFSET] > prior and row[KIND] == _EVENT:
+            rename(self.subjects, row, former, place)
 
     def _judge_packed(self, rows: PackedRows, prior: int, place: Place) -> None:
         try:
@@ -170,14 +145,8 @@ class NativeDetector(Detector):
     def native_status(self, packed: bytes) -> bool:
         """Take a row that is no event; return whether it could be read."""
         row = _unpack(packed)
-        try:
-            self._status(row, self._place_now())
-        except InvariantError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one crafted row must not stop the others
-            self.native_failed(row[OFFSET], type(error).__name__)
-            return False
-        return True
+        _, place = self._now
+        return self._guarded(row, partial(self._status, row, place))
 
     def native_judged(  # noqa: PLR0917 - all that an event is
         self,
@@ -191,25 +160,17 @@ class NativeDetector(Detector):
         """Follow an incident, and make findings of rules that hold; return whether that could be done."""
         subject: Any = HeldSubject(self.store, axis, name)
         row = _unpack(packed)
-        try:
-            found = [
-                Excess(planned, tuple(_unpack(group)) if group else (), straggler, last_ms, first_ms, stale)
-                for planned, group, straggler, last_ms, first_ms, stale in excesses
-            ]
-            tell_of(self._outcomes, subject, row, self._place_now(), time_ms, told, found)
-        except InvariantError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one crafted row must not stop the others
-            self.native_failed(row[OFFSET], type(error).__name__)
-            return False
-        return True
+        _, place = self._now
+        found = [
+            Excess(planned, tuple(_unpack(group)) if group else (), straggler, last_ms, first_ms, stale)
+            for planned, group, straggler, last_ms, first_ms, stale in excesses
+        ]
+        return self._guarded(row, partial(tell_of, self._outcomes, subject, row, place, time_ms, told, found))
 
     def native_failed(self, offset: int | None, error: str) -> None:
         """Report a row that could not be judged."""
-        place, record = self._place_now(), self._record
-        at = offset if offset is not None or record is None else record.last
-        self._outcomes.counters["internal"] += 1
-        self._outcomes.failed.append(Failure(place.source, at or 0, error))
+        record, _ = self._now
+        self._failed(record, () if offset is None else (offset,), error)
 
     @staticmethod
     def native_incident(packed: bytes) -> tuple[Incident, bool]:
@@ -225,14 +186,23 @@ class NativeDetector(Detector):
     @staticmethod
     def native_modern(axis: str, name: str, packed: bytes) -> bytes:
         """Return a subject of a version before in the form of this one; raises InvariantError."""
-        try:
-            subject = Subject.restore(axis, name, 0, _unpack(packed))
-        except (ValueError, TypeError) as error:
-            msg = f"the state of a subject cannot be read ({type(error).__name__})"
-            raise InvariantError(msg) from None
-        return _pack(subject.snapshot())
+        return _pack(RestingSubject(packed, NOT_RECOVERED, None).wake(axis, name, _unpack).snapshot())
 
-    def _place_now(self) -> Place:
-        if self._place is None:
+    @property
+    def _now(self) -> tuple[RowsRecord, Place]:
+        """The record whose rows are judged, and its place."""
+        if self._at_hand is None:
             raise InvariantError("a row was judged before a record was taken")
-        return self._place
+        return self._at_hand
+
+    def _guarded(self, row: Row, judge: Callable[[], None]) -> bool:
+        """Do what a row asks for; return whether that could be done, and report it where not."""
+        try:
+            judge()
+        except InvariantError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one crafted row must not stop the others
+            record, _ = self._now
+            self._failed(record, row, type(error).__name__)
+            return False
+        return True

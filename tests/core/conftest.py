@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from monitor import engine
 from monitor.core.detector import Detector
 from tests.core.samples import detectors_of
+from tests.rig.native import native
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,10 +20,7 @@ def both_detectors(request: pytest.FixtureRequest) -> Iterator[None]:
     """Run a module's tests once for each; where the native one is missing, that is a failure in CI."""
     kind = Detector
     if request.param == "native":
-        if engine.store is None:
-            if os.environ.get("CI") == "true" and not os.environ.get(engine.PURE):
-                pytest.fail("the native store is not there: is a C++ compiler missing?")
-            pytest.skip("no native store")
+        native(engine.store)
         from monitor.engine.native import NativeDetector
 
         kind = NativeDetector
