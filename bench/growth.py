@@ -134,7 +134,7 @@ class Run:
         at = time.process_time()
         for line in lines:
             orjson.loads(line)
-        at = self._since("loads", at)
+        self._since("loads", at)
         taken = [Record(number, line) for number, line in enumerate(lines, offset)]
         at = time.process_time()
         targets: dict[int, list[Piece]] = {}

@@ -42,13 +42,13 @@ class HeldSubject:
     @property
     def counts_until_ms(self) -> int | None:
         """The append time (inclusive) up to which the state counts, None where it always does."""
-        _, expires_ms, lasting, _, _ = self._about
+        _, expires_ms, lasting, _ = self._about
         return None if lasting else int(expires_ms)
 
     @property
     def dirty(self) -> bool:
         """Whether it changed since it was saved."""
-        return bool(self._about[4])
+        return bool(self._about[3])
 
     def expired(self, append_ms: int) -> bool:
         """Return whether the state no longer counts at an append time."""
@@ -103,18 +103,16 @@ class HeldSubject:
 
     def rename(self, pseudonym: str, to: str) -> bool:
         """Call a pseudonym by another key's from now on; return whether it was here."""
-        until = self._about
-        subject = Subject.restore(
-            self.axis, self.name, until[0], _unpack(self._store.snapshot(self.axis, self.name))
-        )
+        plain = _unpack(self._store.snapshot(self.axis, self.name))
+        subject = Subject.restore(self.axis, self.name, self.recovered, plain)
         if not subject.rename(pseudonym, to):
             return False
         self._store.change(self.axis, self.name, _pack(subject.snapshot()))
         return True
 
     @property
-    def _about(self) -> tuple[int, int, bool, bool, bool]:
-        found: tuple[int, int, bool, bool, bool] | None = self._store.about(self.axis, self.name)
+    def _about(self) -> tuple[int, int, bool, bool]:
+        found: tuple[int, int, bool, bool] | None = self._store.about(self.axis, self.name)
         if found is None:
             raise InvariantError("a subject that is no longer held")
         return found
@@ -162,7 +160,7 @@ class HeldSubjects:
     @property
     def resting_count(self) -> int:
         """How many of them are packed."""
-        return int(self._store.counts()[1])
+        return int(self._store.resting())
 
     @property
     def dirty_count(self) -> int:
@@ -177,8 +175,7 @@ class HeldSubjects:
     @property
     def last(self) -> Held:
         """What the last whole round of the sweep came to."""
-        _, _, _, windows, packed_bytes = self._store.counts()
-        return Held(windows, packed_bytes)
+        return Held(*self._store.census())
 
     def take_dirty(self) -> list[SubjectKey]:
         """Return the subjects that changed since the last call, in the order they first did."""

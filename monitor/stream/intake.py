@@ -116,11 +116,10 @@ class IntakePartition(OpenPartition):
         while at < len(pieces):
             end, count, size = at, 0, 0
             while end < len(pieces):
-                piece = pieces[end]
-                count, size = count + piece.rows, size + len(piece.packed)
-                if end > at and (count > ROUTED_ROWS or size > ROUTED_BYTES):
+                more, larger = count + pieces[end].rows, size + len(pieces[end].packed)
+                if end > at and (more > ROUTED_ROWS or larger > ROUTED_BYTES):
                     break
-                end += 1
+                end, count, size = end + 1, more, larger
             own = pieces[at:end]
             former = {name: others for piece in own if piece.former for name, others in piece.former.items()}
             covered = last if end == len(pieces) else own[-1].last
@@ -128,7 +127,7 @@ class IntakePartition(OpenPartition):
                 self.source,
                 first,
                 covered,
-                sum(piece.rows for piece in own),
+                count,
                 [piece.packed for piece in own],
                 resume=resume,
                 former=former,

@@ -128,11 +128,10 @@ bool Store::tell(Subject &subject, int64_t time_ms, PyObject *told) {
     const Ref found = Ref::checked(PyList_New(0));
     for (const Excess &excess : excesses_) {
         const Ref group = bytes(excess.group);
-        const Ref one = Ref::checked(Py_BuildValue(
+        append(found, Ref::checked(Py_BuildValue(
             "(OOOLLO)", excess.rule->planned.get(), group.get(), excess.straggler ? Py_True : Py_False,
             static_cast<long long>(excess.last_ms), static_cast<long long>(excess.first_ms),
-            excess.stale ? Py_True : Py_False));
-        if (PyList_Append(found.get(), one.get()) < 0) throw PythonError();
+            excess.stale ? Py_True : Py_False)));
     }
     const Ref axis = text(subject.axis()), name = text(subject.name()), row = bytes(row_.raw);
     return as_bool(Ref::checked(PyObject_CallMethod(host_, "native_judged", "OOOLOO", axis.get(), name.get(), row.get(),

@@ -139,19 +139,21 @@ class Unpacker {
         return value;
     }
 
-    // Passes over one value with all its parts, and returns its bytes.
-    std::string_view skip() {
+    // Reads one value with all its parts, which `raw` holds, too.
+    Value whole() {
         const size_t from = at_;
-        uint64_t left = 1;
-        while (left > 0) {
-            Value value;
-            read(value);
-            --left;
-            if (value.kind == Kind::array) left += value.number;
-            if (value.kind == Kind::map) left += 2 * value.number;
+        Value value;
+        read(value);
+        for (uint64_t left = parts(value); left > 0; --left) {
+            Value part;
+            read(part);
+            left += parts(part);
         }
-        return since(from);
+        value.raw = since(from);
+        return value;
     }
+    // Passes over one value with all its parts, and returns its bytes.
+    std::string_view skip() { return whole().raw; }
 
     size_t array() {
         const Value value = next();
@@ -190,6 +192,10 @@ class Unpacker {
         const std::string_view part = content_.substr(at_, static_cast<size_t>(size));
         at_ += static_cast<size_t>(size);
         return part;
+    }
+    static uint64_t parts(const Value &value) {
+        if (value.kind == Kind::array) return value.number;
+        return value.kind == Kind::map ? 2 * value.number : 0;
     }
     static void set_signed(Value &value, int64_t number) {
         value.kind = Kind::integer;

@@ -96,6 +96,10 @@ inline Py_ssize_t size_of(PyObject *sequence) {
     return size;
 }
 
+inline void append(const Ref &list, const Ref &value) {
+    if (PyList_Append(list.get(), value.get()) < 0) throw PythonError();
+}
+
 // Runs `body`; what it throws becomes an exception of Python.
 template <typename Body> PyObject *guarded(Body body) {
     try {

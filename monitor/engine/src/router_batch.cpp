@@ -143,7 +143,7 @@ class Worker {
         if (log_ != nullptr) pass(number);
         targets_.keep(offset, log_ == nullptr ? 0 : log_->reached_ms);
         for (const Ref &pair : numbers_)
-            if (PyList_Append(told_.numbers.get(), pair.get()) < 0) throw PythonError();
+            append(told_.numbers, pair);
         if (!events_) return;
         told_.sample = number;
         if (!with_id_ && batch_.repeats != nullptr && PyBytes_Check(value) && batch_.repeats->note(as_bytes(value))) ++told_.repeated;

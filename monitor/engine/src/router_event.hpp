@@ -92,10 +92,10 @@ class Targets {
             for (size_t row = 0; row < target.rows; ++row) {
                 const size_t from = target.starts[row];
                 const Ref packed = bytes(std::string_view(target.packed).substr(from, target.starts[row + 1] - from));
-                if (PyList_Append(rows.get(), packed.get()) < 0) throw PythonError();
-                if (PyList_Append(stamps.get(), integer(target.stamps[row]).get()) < 0) throw PythonError();
+                append(rows, packed);
+                append(stamps, integer(target.stamps[row]));
             }
-            if (PyList_Append(all.get(), Ref::checked(PyTuple_Pack(2, stamps.get(), rows.get())).get()) < 0) throw PythonError();
+            append(all, Ref::checked(PyTuple_Pack(2, stamps.get(), rows.get())));
             target = Target();
         }
         return all;
@@ -114,7 +114,7 @@ class Targets {
         const Ref pieces = Ref::checked(PyList_New(0));
         for (const Piece &piece : finished_) {
             const Ref one = Ref::checked(Py_BuildValue("(nLnO)", static_cast<Py_ssize_t>(piece.partition), static_cast<long long>(piece.last), static_cast<Py_ssize_t>(piece.rows), piece.packed.get()));
-            if (PyList_Append(pieces.get(), one.get()) < 0) throw PythonError();
+            append(pieces, one);
         }
         finished_.clear();
         return pieces;

@@ -22,7 +22,7 @@ inline PyObject *probe_conditions(PyObject *, PyObject *arguments) {
             for (std::string_view &column : columns) column = unpacker.skip();
             const size_t id = conditions.id(columns);
             if (PyList_Append(masks.get(), conditions.mask(id)) < 0) throw PythonError();
-            if (PyList_Append(ids.get(), integer(static_cast<int64_t>(id)).get()) < 0) throw PythonError();
+            append(ids, integer(static_cast<int64_t>(id)));
         }
         return PyTuple_Pack(2, masks.get(), ids.get());
     });
@@ -60,13 +60,13 @@ inline PyObject *probe_canonical(PyObject *, PyObject *arguments) {
         if (!read_canonical({copy.get(), given.size()}, source, event)) return Ref::borrowed(Py_None).release();
         const Ref fields = Ref::checked(PyList_New(0)), patients = Ref::checked(PyList_New(0));
         const auto add = [&](const Ref &value) {
-            if (PyList_Append(fields.get(), value.get()) < 0) throw PythonError();
+            append(fields, value);
         };
         const auto text_of = [](std::string_view value) { return value.data() == nullptr ? Ref::borrowed(Py_None) : text(value); };
         const auto number_of = [](std::optional<int64_t> value) { return value ? integer(*value) : Ref::borrowed(Py_None); };
         for (const auto &[patient, tenant] : event.patients) {
             const Ref pair = Ref::checked(PyTuple_Pack(2, text_of(patient).get(), text_of(tenant).get()));
-            if (PyList_Append(patients.get(), pair.get()) < 0) throw PythonError();
+            append(patients, pair);
         }
         add(integer(event.time_ms)), add(text_of(event.realm)), add(integer(event.status)), add(text_of(event.event_id));
         add(text_of(event.principal)), add(text_of(event.kind)), add(text_of(event.object));

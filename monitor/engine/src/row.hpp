@@ -38,13 +38,10 @@ class Row {
         const size_t from = unpacker.at();
         length = unpacker.array();
         for (size_t column = 0; column < length; ++column) {
-            const size_t at = unpacker.at();
-            Unpacker here = unpacker;
-            const Value value = here.next();
-            unpacker.skip();
+            const Value value = unpacker.whole();
             if (column < EVENT_LENGTH) {
                 columns[column] = value;
-                columns[column].raw = packed[column] = unpacker.since(at);
+                packed[column] = value.raw;
             }
         }
         raw = unpacker.since(from);
@@ -63,19 +60,9 @@ class Row {
             const Value pair = unpacker.next();
             if (pair.kind != Kind::array) throw OddRow("TypeError");
             if (pair.number != 2) throw OddRow("ValueError");
-            Patient patient{part(unpacker), part(unpacker)};
-            patients.push_back(patient);
+            const Value patient = unpacker.whole(), tenant = unpacker.whole();
+            patients.push_back({patient, tenant});
         }
-    }
-
-  private:
-    static Value part(Unpacker &unpacker) {
-        const size_t at = unpacker.at();
-        Unpacker here = unpacker;
-        Value value = here.next();
-        unpacker.skip();
-        value.raw = unpacker.since(at);
-        return value;
     }
 };
 

@@ -3,6 +3,11 @@
 
 namespace engine {
 
+Ref name_of(const Subject &subject) {
+    const Ref axis = text(subject.axis()), name = text(subject.name());
+    return Ref::checked(PyTuple_Pack(2, axis.get(), name.get()));
+}
+
 void Store::set_plan(PyObject *spec) {
     Plan next(spec, names);
     // What was seen under the rules before is still to be told.
@@ -183,9 +188,7 @@ Ref Store::sweep(int64_t append_ms, int64_t offset, size_t limit) {
         // Rows that it holds are still to come again: without it they would count twice.
         if (subject.recovered >= offset) continue;
         if (subject.expired(append_ms)) {
-            const Ref axis = text(subject.axis()), name = text(subject.name());
-            const Ref key = Ref::checked(PyTuple_Pack(2, axis.get(), name.get()));
-            if (PyList_Append(freed.get(), key.get()) < 0) throw PythonError();
+            append(freed, name_of(subject));
             free(subject);
         } else if (subject.awake) {
             subject.awake->prune(plan, append_ms);
@@ -230,9 +233,7 @@ Ref Store::save(int64_t stamp, size_t limit, size_t longest) {
         subject.dirty = false;
         std::string packed = snapshot(subject);
         if (packed.size() > longest) {
-            const Ref axis = text(subject.axis()), name = text(subject.name());
-            const Ref key = Ref::checked(PyTuple_Pack(2, axis.get(), name.get()));
-            if (PyList_Append(large.get(), key.get()) < 0) throw PythonError();
+            append(large, name_of(subject));
             continue;
         }
         Packer value;
@@ -249,8 +250,7 @@ Ref Store::save(int64_t stamp, size_t limit, size_t longest) {
         std::string key("s");
         key.append(subject.key).append("\0" "0", 2);
         const Ref key_bytes = engine::bytes(key), value_bytes = engine::bytes(value.out);
-        const Ref record = Ref::checked(PyTuple_Pack(2, key_bytes.get(), value_bytes.get()));
-        if (PyList_Append(records.get(), record.get()) < 0) throw PythonError();
+        append(records, Ref::checked(PyTuple_Pack(2, key_bytes.get(), value_bytes.get())));
         packed.shrink_to_fit();
         subject.packed = std::move(packed);
         if (subject.saved) continue;

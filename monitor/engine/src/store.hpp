@@ -41,6 +41,9 @@ struct Work {
     size_t end;
 };
 
+// (axis, name), as Python calls a subject.
+Ref name_of(const Subject &subject);
+
 class Store {
   public:
     Names names;

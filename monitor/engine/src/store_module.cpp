@@ -39,11 +39,6 @@ Subject &held(PyObject *self, const Name &name) {
     return *subject;
 }
 
-Ref key_of(const Subject &subject) {
-    const Ref axis = text(subject.axis()), name = text(subject.name());
-    return Ref::checked(PyTuple_Pack(2, axis.get(), name.get()));
-}
-
 PyObject *none() { return Ref::borrowed(Py_None).release(); }
 
 // The methods that begin with a subject's name have this form: their own arguments follow.
@@ -94,9 +89,9 @@ PyObject *about(PyObject *self, PyObject *arguments) {
         parse(arguments, "s#s#", &name.axis, &name.axis_size, &name.name, &name.name_size);
         const Subject *subject = store_of(self).find(name.of_axis(), name.of_name());
         if (subject == nullptr) return none();
-        return Py_BuildValue("(LLOOO)", static_cast<long long>(subject->recovered),
+        return Py_BuildValue("(LLOO)", static_cast<long long>(subject->recovered),
                              static_cast<long long>(subject->expires_ms), subject->lasting ? Py_True : Py_False,
-                             subject->awake ? Py_False : Py_True, subject->dirty ? Py_True : Py_False);
+                             subject->dirty ? Py_True : Py_False);
     });
 }
 
@@ -187,13 +182,6 @@ PyObject *move(PyObject *self, PyObject *arguments) {
     });
 }
 
-PyObject *release(PyObject *self, PyObject *arguments) {
-    return of_subject(self, arguments, [&](Subject &subject) {
-        store_of(self).free(subject);
-        return none();
-    });
-}
-
 PyObject *snapshot(PyObject *self, PyObject *arguments) {
     return of_subject(self, arguments,
                       [&](Subject &subject) { return bytes(store_of(self).snapshot(subject)).release(); });
@@ -245,7 +233,7 @@ PyObject *keys(PyObject *self, PyObject *) {
     return guarded([&] {
         const Ref all = Ref::checked(PyList_New(0));
         for (const auto &subject : store_of(self).all())
-            if (PyList_Append(all.get(), key_of(*subject).get()) < 0) throw PythonError();
+            append(all, name_of(*subject));
         return Ref(all).release();
     });
 }
@@ -254,7 +242,7 @@ PyObject *take_dirty(PyObject *self, PyObject *) {
     return guarded([&] {
         const Ref all = Ref::checked(PyList_New(0));
         for (const Subject *subject : store_of(self).take_dirty())
-            if (PyList_Append(all.get(), key_of(*subject).get()) < 0) throw PythonError();
+            append(all, name_of(*subject));
         return Ref(all).release();
     });
 }
@@ -287,9 +275,8 @@ PyObject *take_nearest(PyObject *self, PyObject *) {
             for (const Span &span : counter.spans) {
                 if (span.nearest == 0) continue;
                 const Ref key = text(store.names.text(counter.key));
-                const Ref entry = Ref::checked(Py_BuildValue("(OLL)", key.get(), static_cast<long long>(span.timespan_ms),
-                                                             static_cast<long long>(span.nearest)));
-                if (PyList_Append(all.get(), entry.get()) < 0) throw PythonError();
+                append(all, Ref::checked(Py_BuildValue("(OLL)", key.get(), static_cast<long long>(span.timespan_ms),
+                                                       static_cast<long long>(span.nearest))));
                 span.nearest = 0;
             }
         }
@@ -297,14 +284,18 @@ PyObject *take_nearest(PyObject *self, PyObject *) {
     });
 }
 
-PyObject *held_counts(PyObject *self, PyObject *) {
+PyObject *resting(PyObject *self, PyObject *) {
+    return guarded([&] {
+        int64_t count = 0;
+        for (const auto &subject : store_of(self).all()) count += subject->awake ? 0 : 1;
+        return integer(count).release();
+    });
+}
+
+PyObject *census(PyObject *self, PyObject *) {
     return guarded([&] {
         const Store &store = store_of(self);
-        size_t resting = 0;
-        for (const auto &subject : store.all()) resting += subject->awake ? 0 : 1;
-        return Py_BuildValue("(nnnLL)", static_cast<Py_ssize_t>(store.size()), static_cast<Py_ssize_t>(resting),
-                             static_cast<Py_ssize_t>(store.dirty_count()), static_cast<long long>(store.held_windows),
-                             static_cast<long long>(store.held_bytes));
+        return Py_BuildValue("(LL)", static_cast<long long>(store.held_windows), static_cast<long long>(store.held_bytes));
     });
 }
 
@@ -341,7 +332,6 @@ PyMethodDef methods[] = {{"set_plan", set_plan, METH_O, nullptr},
                          {"restart", restart, METH_VARARGS, nullptr},
                          {"touch", touch, METH_VARARGS, nullptr},
                          {"move", move, METH_VARARGS, nullptr},
-                         {"free", release, METH_VARARGS, nullptr},
                          {"snapshot", snapshot, METH_VARARGS, nullptr},
                          {"restore", restore, METH_VARARGS, nullptr},
                          {"change", change, METH_VARARGS, nullptr},
@@ -353,7 +343,8 @@ PyMethodDef methods[] = {{"set_plan", set_plan, METH_O, nullptr},
                          {"rest", rest, METH_NOARGS, nullptr},
                          {"save", save, METH_VARARGS, nullptr},
                          {"take_nearest", take_nearest, METH_NOARGS, nullptr},
-                         {"counts", held_counts, METH_NOARGS, nullptr},
+                         {"resting", resting, METH_NOARGS, nullptr},
+                         {"census", census, METH_NOARGS, nullptr},
                          {nullptr, nullptr, 0, nullptr}};
 
 PyType_Slot slots[] = {{Py_tp_new, reinterpret_cast<void *>(make)},
