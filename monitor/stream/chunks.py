@@ -4,8 +4,8 @@ Faust gives group membership, assignment, agents and flow control. Its acks, tab
 or repeat records under faults (docs/adr), so a chunk crosses it as *one* message whose value is the
 list of records, on a topic without acks, and offsets are committed by us.
 
-This module is the only one that touches what is private in Faust 0.15.3 and aiokafka 0.14.0; both
-are pinned, and tests/stream guards every assumption made here.
+This module and fetching.py beside it are the only ones that touch what is private in Faust 0.15.3 and
+aiokafka 0.14.0; both are pinned, and tests/stream guards every assumption made here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
-import aiokafka
 import faust
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError
@@ -23,11 +22,13 @@ from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as ClientPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 
+from monitor.stream.fetching import RoleConsumer
 from monitor.stream.kafka import consumer_options, faust_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from aiokafka import AIOKafkaConsumer
     from aiokafka.structs import ConsumerRecord
 
     from monitor.settings import KafkaSettings
@@ -92,13 +93,13 @@ class _ChunkThread(AIOKafkaConsumerThread):
         #: Per partition, how often it was fetched again.
         self._rounds: dict[Any, int] = {}
 
-    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:  # noqa: ARG002 - Faust's
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:  # noqa: ARG002 - Faust's
         app = cast("RoleApp", self.consumer.app)
         session_ms = int(app.kafka.session_timeout_seconds * 1000)
         # aiokafka keeps the last assignment on the *class*, so each app needs one of its own.
         # `_assignor` is Faust's attribute: it asks there whether its own assignor decided.
         self._assignor = type("StickyAssignor", (StickyPartitionAssignor,), {})
-        return aiokafka.AIOKafkaConsumer(
+        return RoleConsumer(
             **consumer_options(app.kafka),
             group_id=app.group,
             group_instance_id=app.instance,
@@ -114,7 +115,7 @@ class _ChunkThread(AIOKafkaConsumerThread):
 
     async def _fetch_records(
         self,
-        consumer: aiokafka.AIOKafkaConsumer,
+        consumer: AIOKafkaConsumer,
         active_partitions: Any,
         timeout: float | None = None,  # noqa: ASYNC109 - the signature is Faust's
         max_records: int | None = None,
@@ -130,7 +131,7 @@ class _ChunkThread(AIOKafkaConsumerThread):
 
     async def _fetch_chunks(
         self,
-        consumer: aiokafka.AIOKafkaConsumer,
+        consumer: AIOKafkaConsumer,
         active_partitions: Any,
         timeout: float | None,  # noqa: ASYNC109 - the signature is Faust's
         max_records: int | None,
@@ -177,7 +178,7 @@ class _ChunkThread(AIOKafkaConsumerThread):
         return chunks
 
     @staticmethod
-    def _positions(consumer: aiokafka.AIOKafkaConsumer) -> dict[Any, int]:
+    def _positions(consumer: AIOKafkaConsumer) -> dict[Any, int]:
         subscription = consumer._subscription.subscription  # noqa: SLF001
         assignment = subscription.assignment if subscription is not None else None
         if assignment is None:
