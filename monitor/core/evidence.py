@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from monitor.core.events import AXIS, CATEGORY, OFFSET, PATIENTS, ROUTE, STATUS, SUBJECT, TENANT
 
@@ -28,6 +28,10 @@ class Evidence(NamedTuple):
     source: SourceId
 
 
+#: (finding, axis, subject, offset and time and route and patients as JSON, source), as native code tells it.
+PackedEvidence = tuple[str, str, str, bytes, "SourceId"]
+
+
 def is_evidence(row: Row) -> bool:
     """Return whether an event's row tells of patients that were read with success."""
     return bool(row[PATIENTS]) and 200 <= row[STATUS] < 300  # noqa: PLR2004 - HTTP's successes
@@ -41,8 +45,3 @@ def row_evidence(row: Row) -> tuple[str, str, int, str | None, list[Read]]:
     tenant, category = row[TENANT], row[CATEGORY]
     read: list[Read] = [(patient, tenant if own is None else own, category) for patient, own in row[PATIENTS]]
     return row[AXIS], row[SUBJECT], row[OFFSET], row[ROUTE], read
-
-
-def plain_evidence(entry: Evidence) -> list[Any]:
-    """Return the form that JSON carries: offset, time, route, patients."""
-    return [entry.offset, entry.time_ms, entry.route, [list(patient) for patient in entry.patients]]

@@ -43,5 +43,14 @@ class Store:
     # Windows and bytes, as the last whole round of the sweep found them.
     def census(self) -> tuple[int, int]: ...
 
+class Wanted:
+    # Subjects by (axis, name); their numbers are their places here.
+    def __init__(self, subjects: list[tuple[str, str]], /) -> None: ...
+    # Of the events of those subjects that are evidence, in the rows at `at`: number, time as it counts, and the plain
+    # evidence as JSON; then packed the rows that Python must read.
+    def rows(
+        self, record: bytes, at: int, append_ms: int, /
+    ) -> tuple[list[tuple[int, int, bytes]], list[bytes]]: ...
+
 # (origin, first, last, resume, where the rows begin, how many), or None for another version
 def head(record: bytes) -> tuple[bytes, int, int, bool, int, int] | None: ...

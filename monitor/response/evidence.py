@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from aiokafka.errors import KafkaError
 
-from monitor.core.events import AXIS, KIND, SUBJECT, TIME, RowKind, RowsRecord
-from monitor.core.evidence import Evidence, is_evidence, row_evidence
+from monitor.engine.wanted import WantedRows
 from monitor.stream.read import LogReader, read_to_end
 from monitor.stream.sender import Delivery, OrderedSender
-from monitor.wire import routed
 from monitor.wire.evidence import EvidenceRow, decode_evidence, encode_end, encode_evidence
 
 if TYPE_CHECKING:
@@ -28,20 +26,23 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
     from aiokafka.structs import ConsumerRecord
 
+    from monitor.core.evidence import PackedEvidence
     from monitor.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-#: Findings whose evidence is gathered in one pass over the log.
-_TOGETHER: Final = 500
-#: How long after a finding the pass begins, in seconds.
-_LATER_SECONDS: Final = 0.5
+#: Findings whose evidence is gathered in one pass over the log: what they are looked for by is small.
+_TOGETHER: Final = 10_000
+#: How long after a finding the pass begins, in seconds: a pass costs a client, whatever it is for. After one that
+#: took longer the next begins later, by so many times as long as it took, and by this at most: each reads its window
+#: again, and under a flow of findings that is the same one.
+_LATER_SECONDS: Final = 2.0
+_LATER_BY: Final = 8
+_LATEST_SECONDS: Final = 30.0
 #: Records that are looked at in one go, a millisecond or two, and how much longer than that the rest after it
 #: is: the process has findings to make meanwhile, and nobody is refused by evidence.
 _AT_A_TIME: Final = 200
 _REST: Final = 3
-#: More subjects than this are looked for in decoded rows, not in bytes.
-_FEW: Final = 32
 _AGAIN_SECONDS: Final = 5.0
 
 
@@ -72,17 +73,21 @@ class EvidenceGatherer:
 
     async def run(self) -> None:
         """Gather without end; what Kafka does not give now is tried again."""
+        next_at = 0.0
         while True:
             await self._more.wait()
             # First whoever was found is refused, and others with them.
-            await asyncio.sleep(_LATER_SECONDS)
+            await asyncio.sleep(max(_LATER_SECONDS, next_at - time.monotonic()))
             batch = self._waiting[:_TOGETHER]
+            began = time.monotonic()
             try:
                 await self._gather([finding for _, finding in batch])
             except KafkaError as error:
                 log.warning("evidence could not be read; again soon", error=type(error).__name__)
                 await asyncio.sleep(_AGAIN_SECONDS)
                 continue
+            ended = time.monotonic()
+            next_at = ended + min(_LATEST_SECONDS, (ended - began) * _LATER_BY)
             await self._gathered(batch[-1][0] + 1)
             del self._waiting[: len(batch)]
             if not self._waiting:
@@ -135,30 +140,23 @@ class _Wanted:
     """What is looked for in one partition of `routed`."""
 
     def __init__(self, findings: list[Mapping[str, Any]]) -> None:
-        self.found: list[Evidence] = []
+        self.found: list[PackedEvidence] = []
         #: By (axis, subject): (finding, from when, up to which routed record).
-        self._cases: dict[tuple[str, str], list[tuple[str, int, int]]] = {}
+        cases: dict[tuple[str, str], list[tuple[str, int, int]]] = {}
         for finding in findings:
             case = finding["id"], finding["window"]["from_ms"], finding["routed"]["offset"]
-            self._cases.setdefault((finding["axis"], finding["subject"]), []).append(case)
-        self._names = [subject.encode() for _, subject in self._cases]
+            cases.setdefault((finding["axis"], finding["subject"]), []).append(case)
+        self._cases = list(cases.items())
+        self._rows = WantedRows(list(cases))
 
     def take(self, record: ConsumerRecord) -> None:
         """Note what a record of `routed` shows of any of them."""
-        value = record.value or b""
-        if len(self._names) <= _FEW and not any(name in value for name in self._names):
-            return
-        rows = routed.decode(value, f"{record.topic}-{record.partition} offset {record.offset}")
-        if not isinstance(rows, RowsRecord):
-            return
-        for row in rows.rows:
-            cases = self._cases.get((row[AXIS], row[SUBJECT]))
-            if cases is None or row[KIND] != RowKind.EVENT or not is_evidence(row):
-                continue
-            time_ms = min(row[TIME], record.timestamp)
+        place = f"{record.topic}-{record.partition} offset {record.offset}"
+        for number, time_ms, row, source in self._rows.of(record.value or b"", place, record.timestamp):
+            (axis, subject), cases = self._cases[number]
             for finding, from_ms, last in cases:
                 if time_ms > from_ms and record.offset <= last:
-                    self.found.append(Evidence(finding, *row_evidence(row), time_ms, rows.source))
+                    self.found.append((finding, axis, subject, row, source))
 
 
 async def read_evidence(

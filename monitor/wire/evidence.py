@@ -12,19 +12,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from monitor.core.evidence import plain_evidence
+from monitor.core.evidence import Evidence
 from monitor.wire.credentials import FORMAT_VERSION, read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from monitor.core.events import SourceId
-    from monitor.core.evidence import Evidence
+    from monitor.core.evidence import PackedEvidence, Read
 
-#: Rows are cut so that a record stays below this, but for one row that is larger.
+#: Rows are cut so that those of a record stay below this, but for one row that is larger.
 CHUNK_BYTES: Final = 256 * 1024
-_BYTES_OF_ROW: Final = 120
-_BYTES_OF_PATIENT: Final = 80
 
 Part = Literal["window", "later", "end"]
 #: offset, time, route, (patient, tenant, category) of each
@@ -53,18 +51,34 @@ class EvidenceRecord(msgspec.Struct, frozen=True, kw_only=True):
     kept_ms: int | None = None
 
 
-def encode_evidence(entries: Iterable[Evidence], part: Part) -> Iterator[tuple[bytes, bytes]]:
+def pack_evidence(offset: int, time_ms: int, route: str | None, patients: Sequence[Read]) -> bytes:
+    """Return a row as it stands in a record."""
+    return msgspec.json.encode((offset, time_ms, route, patients))
+
+
+def encode_evidence(
+    entries: Iterable[Evidence | PackedEvidence], part: Part
+) -> Iterator[tuple[bytes, bytes]]:
     """Yield (key, value) of as few records as hold the entries, in order for each finding and source."""
-    cut: dict[tuple[str, str, str, SourceId], list[Evidence]] = {}
+    cut: dict[tuple[str, str, str, SourceId], list[bytes]] = {}
     sizes: dict[tuple[str, str, str, SourceId], int] = {}
     for entry in entries:
-        key = entry.finding, entry.axis, entry.subject, entry.source
-        size = _BYTES_OF_ROW + _BYTES_OF_PATIENT * len(entry.patients)
-        if key in cut and sizes[key] + size > CHUNK_BYTES:
-            yield _record(key, cut.pop(key), part)
-            sizes[key] = 0
-        cut.setdefault(key, []).append(entry)
-        sizes[key] = sizes.get(key, 0) + size
+        if isinstance(entry, Evidence):
+            finding, axis, subject, source = entry.finding, entry.axis, entry.subject, entry.source
+            row = pack_evidence(entry.offset, entry.time_ms, entry.route, entry.patients)
+        else:
+            finding, axis, subject, row, source = entry
+        key = finding, axis, subject, source
+        rows = cut.get(key)
+        if rows is None:
+            cut[key], sizes[key] = [row], len(row)
+        elif sizes[key] + len(row) > CHUNK_BYTES:
+            yield _record(key, rows, part)
+            del cut[key]
+            cut[key], sizes[key] = [row], len(row)
+        else:
+            rows.append(row)
+            sizes[key] += len(row)
     for key, rows in cut.items():
         yield _record(key, rows, part)
 
@@ -81,7 +95,7 @@ def decode_evidence(value: bytes, place: str) -> EvidenceRecord:
     return record
 
 
-def _record(key: tuple[str, str, str, SourceId], entries: list[Evidence], part: Part) -> tuple[bytes, bytes]:
+def _record(key: tuple[str, str, str, SourceId], rows: list[bytes], part: Part) -> tuple[bytes, bytes]:
     finding, axis, subject, source = key
     plain: dict[str, Any] = {
         "v": FORMAT_VERSION,
@@ -95,6 +109,6 @@ def _record(key: tuple[str, str, str, SourceId], entries: list[Evidence], part: 
             "topic": source.topic,
             "partition": source.partition,
         },
-        "rows": [plain_evidence(entry) for entry in entries],
+        "rows": msgspec.Raw(b"[" + b",".join(rows) + b"]"),
     }
     return finding.encode(), msgspec.json.encode(plain)

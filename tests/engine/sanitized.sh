@@ -7,11 +7,11 @@ cd "$(dirname "$0")/../.."
 python=$(realpath -s "${VENV:-.venv}/bin/python")
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-cp -r monitor tests pyproject.toml README.md LICENSE "$copy"
+cp -r monitor tests setup.py pyproject.toml README.md LICENSE "$copy"
 cd "$copy"
 find . -name '*.so' -delete
 flags="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g -D_GLIBCXX_ASSERTIONS"
-CFLAGS=$flags CXXFLAGS=$flags LDFLAGS=$flags "$python" -W ignore -c 'import setuptools; setuptools.setup()' -q build_ext --inplace
+CFLAGS=$flags CXXFLAGS=$flags LDFLAGS=$flags "$python" -W ignore setup.py -q build_ext --inplace
 export LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so) $(g++ -print-file-name=libstdc++.so)"
 export ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$copy PYTHONMALLOC=malloc CI=true
 # The native code is the copy, and is watched: else the run would say nothing.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
@@ -10,6 +11,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from monitor.core.events import SourceId
+from monitor.response import evidence
 from monitor.response.evidence import EvidenceGatherer, read_evidence
 from monitor.stream.kafka import aiokafka_options
 from monitor.stream.producers import plain_producer
@@ -20,7 +22,10 @@ from tests.response.stage import finding, now_ms, until
 from tests.rig.configuration import settings_for
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    import pytest
 
     from monitor.settings import Settings
 
@@ -49,6 +54,45 @@ async def test_a_window_whose_beginning_was_deleted_is_not(kafka: str, prefix: s
     rows, complete = await _gathered(settings, found)
     assert complete == set()
     assert sorted(rows) == [3, 4]
+
+
+async def test_passes_rest_by_how_long_they_take_and_what_came_meanwhile_shares_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A flow of findings costs a share of the process, however long their windows are."""
+    settings = settings_for(tmp_path, broker="cluster", bootstrap="127.0.0.1:9", prefix="")
+    took, passes, told = 0.05, list[tuple[float, float, int]](), list[int]()
+
+    class Slow(EvidenceGatherer):
+        async def _gather(self, findings: list[Mapping[str, Any]]) -> None:
+            began = time.monotonic()
+            await asyncio.sleep(took)
+            passes.append((began, time.monotonic(), len(findings)))
+
+    def gathered(offset: int) -> asyncio.Future[None]:
+        told.append(offset)
+        wait: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        wait.set_result(None)
+        return wait
+
+    monkeypatch.setattr(evidence, "_LATER_SECONDS", 0.0)
+    producer, fatal = plain_producer(settings.kafka), list[BaseException]()
+    gatherer = Slow(settings, producer, fatal.append, gathered)
+    running = asyncio.create_task(gatherer.run())
+    try:
+        gatherer.put(0, {})
+        await until(lambda: told)
+        for offset in range(1, 4):
+            gatherer.put(offset, {})
+        await until(lambda: told[-1] == 4)
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+        await producer.stop()
+    assert (told, fatal) == ([1, 4], [])
+    (first, ended, one), (second, _, three) = passes
+    assert (one, three) == (1, 3)
+    assert second - ended >= 8 * (ended - first) * 0.99
 
 
 async def _filled(settings: Settings) -> dict[str, Any]:

@@ -154,6 +154,14 @@ class Unpacker {
     }
     // Passes over one value with all its parts, and returns its bytes.
     std::string_view skip() { return whole().raw; }
+    // Passes over so many values with all their parts.
+    void skip(uint64_t values) {
+        for (; values > 0; --values) {
+            Value value;
+            read(value);
+            values += parts(value);
+        }
+    }
 
     size_t array() {
         const Value value = next();

@@ -5,6 +5,7 @@
 #include <Python.h>
 
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -113,5 +114,29 @@ template <typename Body> PyObject *guarded(Body body) {
         return nullptr;
     }
 }
+
+// An object of Python that holds one of ours. None of them is found by the garbage collector: what they can call
+// must not hold them.
+template <typename Content> struct Holder {
+    PyObject_HEAD
+    Content *content;
+
+    static void dealloc(PyObject *self) {
+        PyTypeObject *const type = Py_TYPE(self);
+        delete reinterpret_cast<Holder *>(self)->content;
+        reinterpret_cast<freefunc>(PyType_GetSlot(type, Py_tp_free))(self);
+        Py_DECREF(reinterpret_cast<PyObject *>(type));
+    }
+    template <typename Make> static PyObject *make(PyTypeObject *type, Make make_content) {
+        return guarded([&]() -> PyObject * {
+            std::unique_ptr<Content> content = make_content();
+            const auto allocate = reinterpret_cast<allocfunc>(PyType_GetSlot(type, Py_tp_alloc));
+            PyObject *const self = Ref::checked(allocate(type, 0)).release();
+            reinterpret_cast<Holder *>(self)->content = content.release();
+            return self;
+        });
+    }
+    static Content &of(PyObject *self) { return *reinterpret_cast<Holder *>(self)->content; }
+};
 
 }  // namespace engine

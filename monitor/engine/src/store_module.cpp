@@ -1,5 +1,6 @@
 // The Python type `Store`: what is said of it is in _store.pyi.
 #include "store.hpp"
+#include "wanted.hpp"
 
 namespace engine {
 namespace {
@@ -391,6 +392,7 @@ PyMODINIT_FUNC PyInit__store() {
         const engine::Ref module = engine::Ref::checked(PyModule_Create(&definition));
         const engine::Ref type = engine::Ref::checked(PyType_FromSpec(&engine::spec));
         if (PyModule_AddObjectRef(module.get(), "Store", type.get()) < 0) throw engine::PythonError();
+        if (PyModule_AddObjectRef(module.get(), "Wanted", engine::wanted_type().get()) < 0) throw engine::PythonError();
         return engine::Ref(module).release();
     });
 }
