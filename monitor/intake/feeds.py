@@ -45,6 +45,8 @@ _REMEMBERED_NUMBERS: Final = 8_192
 #: A number so far below the highest is a counter that began anew.
 _RESTART: Final = 100_000
 _SKEW_WINDOW_MS: Final = 60_000
+#: How old what was said may be, in milliseconds: each partition asks four times a second.
+_REFRESH_MS: Final = 1_000
 
 
 class Week:
@@ -175,6 +177,7 @@ class Feed:
         self._numbers: dict[str, Numbers] = {}
         #: By gateway: the end of the window at hand, the least delay in it and in the one before (ms).
         self._delays: dict[str, tuple[int, int, int | None]] = {}
+        self._refreshed_ms = 0
 
     def open(self, week: Week) -> None:
         """Take a partition into account."""
@@ -207,8 +210,14 @@ class Feed:
             self._metrics.feed_numbered_records_total.labels(self._source, name).inc()
             self._metrics.feed_highest_number.labels(self._source, name).set(numbers.highest)
 
+    def refresh_when_due(self, now_ms: int) -> None:
+        """Say what is usual now, where that was not said within the last second."""
+        if abs(now_ms - self._refreshed_ms) >= _REFRESH_MS:
+            self.refresh(now_ms)
+
     def refresh(self, now_ms: int) -> None:
         """Say what is usual now."""
+        self._refreshed_ms = now_ms
         metrics, source = self._metrics, self._source
         last_ms = max((week.last_ms for week in self._weeks), default=0)
         metrics.feed_last_record_timestamp_seconds.labels(source).set(last_ms / 1000)

@@ -193,7 +193,7 @@ class SourcePartition(IntakePartition):
     async def flush(self, *, final: bool) -> int | None:
         """Return the position below which everything is acknowledged, and say what is usual now."""
         if self._name != REPLAY:
-            self._feed.refresh(int(time.time() * 1000))
+            self._feed.refresh_when_due(int(time.time() * 1000))
             self.note = msgspec.structs.replace(self.note, week=self._week.note)
         return await super().flush(final=final)
 
