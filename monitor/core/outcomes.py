@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from monitor.core.events import SourceId
-    from monitor.core.evidence import Evidence
+    from monitor.core.evidence import Evidence, PackedEvidence
 
 #: What is counted: rows applied; rows that an earlier record covered; records after a hole; events
 #: too old for a rule that would count them; events late for a window (by window) and late for its stragglers too; event
@@ -46,6 +46,6 @@ class Outcomes:
 
     findings: list[dict[str, Any]] = field(default_factory=list)
     observations: list[dict[str, Any]] = field(default_factory=list)
-    evidence: list[Evidence] = field(default_factory=list)
+    evidence: list[Evidence | PackedEvidence] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=_no_counts)

@@ -33,6 +33,13 @@ def tell_of(  # noqa: PLR0917 - all that an event is
     """
     if subject.incident is not None:
         _follow(outcomes, subject, subject.incident, row, place, time_ms, told)
+    tell_found(outcomes, subject, row, place, excesses)
+
+
+def tell_found(
+    outcomes: Outcomes, subject: Subject, row: Row, place: Place, excesses: Sequence[Excess]
+) -> None:
+    """Make the findings of rules that hold."""
     for excess in excesses:
         found = finding(place, row, subject, excess)
         outcomes.findings.append(found)

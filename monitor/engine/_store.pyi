@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from monitor.core.events import SourceId
+from monitor.core.evidence import Evidence, PackedEvidence
+
 class Store:
     # `host` is called for what is rare: the `native_…` methods of `NativeDetector`.
 
@@ -9,9 +12,17 @@ class Store:
     def __len__(self) -> int: ...
     def set_plan(self, spec: tuple[Any, ...]) -> None: ...
     def apply(
-        self, record: bytes, at: int, prior: int, offset: int, append_ms: int, max_age_ms: int
+        self,
+        record: bytes,
+        at: int,
+        prior: int,
+        offset: int,
+        append_ms: int,
+        max_age_ms: int,
+        source: SourceId,
     ) -> None: ...
     def take_tally(self) -> tuple[int, int, int, int, int, int, int]: ...
+    def take_evidence(self) -> list[Evidence | PackedEvidence]: ...
     # What it returns: recovered, expires_ms, lasting, dirty.
     def about(self, axis: str, name: str) -> tuple[int, int, bool, bool] | None: ...
     def open(self, axis: str, name: str) -> None: ...

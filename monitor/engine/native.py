@@ -14,6 +14,7 @@ import msgspec
 from monitor import engine
 from monitor.core.detector import Detector
 from monitor.core.events import KIND, OFFSET, RowKind
+from monitor.core.evidence import Evidence, row_evidence
 from monitor.core.findings import Excess
 from monitor.core.incident import Incident
 from monitor.core.nearness import shares
@@ -21,7 +22,7 @@ from monitor.core.quiet import Listening
 from monitor.core.renaming import rename
 from monitor.core.resting import RestingSubject
 from monitor.core.subject import NOT_RECOVERED
-from monitor.core.telling import tell_of
+from monitor.core.telling import tell, tell_found
 from monitor.core.values import pseudonym_number
 from monitor.engine.held import HeldSubject, HeldSubjects, lasts
 from monitor.engine.packed import PackedRows
@@ -99,6 +100,7 @@ class NativeDetector(Detector):
         counters = self._outcomes.counters
         for name, number in zip(_TALLIED, self.store.take_tally(), strict=True):
             counters[name] += number
+        self._outcomes.evidence += self.store.take_evidence()
         return super().take_outcomes()
 
     def _judge_rows(self, record: RowsRecord, prior: int, place: Place) -> None:
@@ -118,7 +120,9 @@ class NativeDetector(Detector):
 
     def _judge_packed(self, rows: PackedRows, prior: int, place: Place) -> None:
         try:
-            self.store.apply(rows.content, rows.at, prior, place.offset, place.append_ms, self._max_age_ms)
+            self.store.apply(
+                rows.content, rows.at, prior, place.offset, place.append_ms, self._max_age_ms, place.source
+            )
         except ValueError as error:
             msg = f"routed-{self._partition} offset {place.offset}: rows that cannot be read ({error})"
             raise InvariantError(msg) from None
@@ -157,7 +161,7 @@ class NativeDetector(Detector):
         told: str | None,
         excesses: list[tuple[Any, bytes, bool, int, int, bool]],
     ) -> bool:
-        """Follow an incident, and make findings of rules that hold; return whether that could be done."""
+        """Tell of an incident, and make findings of rules that hold; return whether that could be done."""
         subject: Any = HeldSubject(self.store, axis, name)
         row = _unpack(packed)
         _, place = self._now
@@ -165,7 +169,13 @@ class NativeDetector(Detector):
             Excess(planned, tuple(_unpack(group)) if group else (), straggler, last_ms, first_ms, stale)
             for planned, group, straggler, last_ms, first_ms, stale in excesses
         ]
-        return self._guarded(row, partial(tell_of, self._outcomes, subject, row, place, time_ms, told, found))
+        if told is not None:
+            tell(self._outcomes, told, place, subject, time_ms)
+        return self._guarded(row, partial(tell_found, self._outcomes, subject, row, place, found))
+
+    def native_evidence(self, case: str, packed: bytes, time_ms: int) -> Evidence:
+        """Return what a row is evidence of, where a column of it is no text."""
+        return Evidence(case, *row_evidence(_unpack(packed)), time_ms, self._now[1].source)
 
     def native_failed(self, offset: int | None, error: str) -> None:
         """Report a row that could not be judged."""

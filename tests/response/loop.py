@@ -13,6 +13,7 @@ import msgspec
 
 from monitor.core.detector import Detector
 from monitor.core.events import RowKind, RowsRecord, SourceId
+from monitor.core.evidence import Evidence
 from monitor.response import lifecycle
 from monitor.response.acting import on_act
 from monitor.response.casebook import Casebook
@@ -22,7 +23,6 @@ from tests.core.samples import compile_pattern, event, rules_record
 from tests.response.stage import POLICY
 
 if TYPE_CHECKING:
-    from monitor.core.evidence import Evidence
     from monitor.core.rules import Rule
     from monitor.response.answers import Answer
     from monitor.response.states import Step
@@ -120,7 +120,9 @@ class Loop:
         self.offset += 1
         outcomes = self.detector.take_outcomes()
         assert not outcomes.failed
-        self.evidence += outcomes.evidence
+        for entry in outcomes.evidence:
+            assert isinstance(entry, Evidence)
+            self.evidence.append(entry)
         for found in outcomes.findings:
             self._take(lifecycle.on_finding(self.book, found, self.now_ms))
         for seen in outcomes.observations:

@@ -1,4 +1,5 @@
 // The rows of a record, one after the other: what each adds to the windows of its subject, and what follows.
+#include "evidence.hpp"
 #include "store.hpp"
 
 namespace engine {
@@ -104,27 +105,45 @@ bool Store::judge(Subject *subject, AxisPlan &axis, const Place &place) {
 
     Awake &state = *subject->awake;
     const Ref incident = state.incident;
-    Ref told = Ref::borrowed(Py_None);
-    bool active = true;
-    const bool is_refusal = status == 401 || status == 403 || status == 429;
-    if (incident) {
-        active = as_bool(Ref::checked(PyObject_GetAttrString(incident.get(), "active")).get());
-        if (!active)
-            told = Ref::checked(PyObject_CallMethod(incident.get(), "seen", "LL", static_cast<long long>(status),
-                                                    static_cast<long long>(time_ms)));
-    }
+    Following following(incident.get(), incident_names_);
+    const bool active = !incident || following.active();
+    const bool is_refusal = status == 401 || status == 403 || status == 429, is_success = status >= 200 && status < 300;
+    const char *told = active ? nullptr : following.seen(is_refusal, is_success, time_ms);
     excesses_.clear();
     // The monitor's own refusals do not enter windows.
     if (active || !is_refusal) count(state, time_ms, append_ms, age_ms > place.max_age_ms);
     touch(*subject, time_ms, axis.keep_ms);
     // Of a finding's credential only successes are evidence, and only they expose anybody.
-    const bool success = status >= 200 && status < 300;
-    if (excesses_.empty() && !(incident && (success || told.get() != Py_None))) return true;
-    return tell(*subject, time_ms, told.get());
+    if (incident && is_success) {
+        if (const Ref followed = following.followed(time_ms)) {
+            if (active) told = following.exposes(state.history.get());
+            if (!row_.patients.empty()) note_evidence(*subject, followed, time_ms, place);
+        }
+    }
+    return (excesses_.empty() && told == nullptr) || tell(*subject, time_ms, told);
 }
 
-// Lets Python follow an incident, and make findings. False where that failed, which it reported itself.
-bool Store::tell(Subject &subject, int64_t time_ms, PyObject *told) {
+void Store::note_evidence(const Subject &subject, const Ref &followed, int64_t time_ms, const Place &place) {
+    try {
+        write_evidence(row_, time_ms, plain_);
+    } catch (const OddRow &) {
+        const Ref row = bytes(row_.raw);
+        append(evidence_, Ref::checked(PyObject_CallMethod(host_, "native_evidence", "OOL", followed.get(), row.get(),
+                                                           static_cast<long long>(time_ms))));
+        return;
+    }
+    const Ref axis = text(subject.axis()), name = text(subject.name()), plain = bytes(plain_);
+    append(evidence_, Ref::checked(PyTuple_Pack(5, followed.get(), axis.get(), name.get(), plain.get(), place.source)));
+}
+
+Ref Store::take_evidence() {
+    Ref taken = Ref::checked(PyList_New(0));
+    std::swap(taken, evidence_);
+    return taken;
+}
+
+// Lets Python tell of an incident, and make findings. False where that failed, which it reported itself.
+bool Store::tell(Subject &subject, int64_t time_ms, const char *told) {
     const Ref found = Ref::checked(PyList_New(0));
     for (const Excess &excess : excesses_) {
         const Ref group = bytes(excess.group);
@@ -134,7 +153,7 @@ bool Store::tell(Subject &subject, int64_t time_ms, PyObject *told) {
             excess.stale ? Py_True : Py_False)));
     }
     const Ref axis = text(subject.axis()), name = text(subject.name()), row = bytes(row_.raw);
-    return as_bool(Ref::checked(PyObject_CallMethod(host_, "native_judged", "OOOLOO", axis.get(), name.get(), row.get(),
+    return as_bool(Ref::checked(PyObject_CallMethod(host_, "native_judged", "OOOLzO", axis.get(), name.get(), row.get(),
                                                     static_cast<long long>(time_ms), told, found.get()))
                        .get());
 }

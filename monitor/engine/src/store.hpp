@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "following.hpp"
 #include "plan.hpp"
 #include "row.hpp"
 #include "subject.hpp"
@@ -22,6 +23,8 @@ struct Place {
     int64_t offset;
     int64_t append_ms;
     int64_t max_age_ms;
+    // The SourceId of the rows.
+    PyObject *source;
 };
 
 struct Excess {
@@ -60,6 +63,9 @@ class Store {
     // Judges the rows of the array at `at` in a record.
     void apply(std::string_view record, size_t at, const Place &place);
 
+    // Returns what rows were evidence of since the last call: (case, axis, name, plain evidence as JSON, source).
+    Ref take_evidence();
+
     Subject *find(std::string_view axis, std::string_view name);
     // Returns a new, empty subject in the place of what was held.
     Subject &open(std::string_view axis, std::string_view name);
@@ -91,6 +97,9 @@ class Store {
   private:
     PyObject *host_;
     Ref invariant_;
+    IncidentNames incident_names_;
+    Ref evidence_ = Ref::checked(PyList_New(0));
+    std::string plain_;
     std::unordered_map<std::string_view, Subject *> by_key_;
     std::vector<std::unique_ptr<Subject>> round_;
     // The sweep goes on below here.
@@ -123,7 +132,8 @@ class Store {
     int64_t add(Series &series, const Work &work, int64_t time_ms);
     void straggle(Awake &awake, const Span &span, const Work &work, int64_t time_ms, int64_t append_ms, bool stale);
     void evaluate(Series &series, std::string_view group, bool straggler, bool stale);
-    bool tell(Subject &subject, int64_t time_ms, PyObject *told);
+    void note_evidence(const Subject &subject, const Ref &followed, int64_t time_ms, const Place &place);
+    bool tell(Subject &subject, int64_t time_ms, const char *told);
     void look(const Awake &awake);
     bool failed(const char *error);
 };

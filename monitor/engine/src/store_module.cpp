@@ -60,13 +60,13 @@ PyObject *set_plan(PyObject *self, PyObject *spec) {
 
 PyObject *apply(PyObject *self, PyObject *arguments) {
     return guarded([&] {
-        PyObject *record = nullptr;
+        PyObject *record = nullptr, *source = nullptr;
         Py_ssize_t at = 0;
         long long prior = 0, offset = 0, append_ms = 0, max_age_ms = 0;
-        parse(arguments, "SnLLLL", &record, &at, &prior, &offset, &append_ms, &max_age_ms);
+        parse(arguments, "SnLLLLO", &record, &at, &prior, &offset, &append_ms, &max_age_ms, &source);
         const std::string_view content = as_bytes(record);
         if (at < 0 || static_cast<size_t>(at) > content.size()) throw Malformed("rows beyond the record");
-        store_of(self).apply(content, static_cast<size_t>(at), {prior, offset, append_ms, max_age_ms});
+        store_of(self).apply(content, static_cast<size_t>(at), {prior, offset, append_ms, max_age_ms, source});
         return none();
     });
 }
@@ -83,6 +83,8 @@ PyObject *take_tally(PyObject *self, PyObject *) {
         return taken;
     });
 }
+
+PyObject *take_evidence(PyObject *self, PyObject *) { return guarded([&] { return store_of(self).take_evidence().release(); }); }
 
 PyObject *about(PyObject *self, PyObject *arguments) {
     return guarded([&]() -> PyObject * {
@@ -323,6 +325,7 @@ void destroy(PyObject *self) {
 PyMethodDef methods[] = {{"set_plan", set_plan, METH_O, nullptr},
                          {"apply", apply, METH_VARARGS, nullptr},
                          {"take_tally", take_tally, METH_NOARGS, nullptr},
+                         {"take_evidence", take_evidence, METH_NOARGS, nullptr},
                          {"about", about, METH_VARARGS, nullptr},
                          {"open", open, METH_VARARGS, nullptr},
                          {"incident", incident, METH_VARARGS, nullptr},

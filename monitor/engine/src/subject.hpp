@@ -82,6 +82,11 @@ class History {
         return {static_cast<int64_t>(end - from), window_.lost > time, tenants};
     }
 
+    int64_t patients_after(int64_t time) const {
+        const auto [from, end] = window_.range_after(time);
+        return static_cast<int64_t>(end - from);
+    }
+
     void pack(Packer &packer) {
         packer.array(3);
         window_.pack(packer);
