@@ -13,7 +13,7 @@ from monitor.core.events import AXIS, AXIS_PRINCIPAL, KIND, OFFSET, REALM, TIME,
 from monitor.core.windows import NEVER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from monitor.core.events import RowsRecord
     from monitor.core.subject import Subject
@@ -54,18 +54,26 @@ class Listening:
             self.to(key, self._subjects.awake(key, self._subjects.held[key]))
         if not self._due:
             return
+        for realm, time_ms in self._requests(record, prior, append_ms):
+            earliest_ms = self._earliest.get(realm)
+            if earliest_ms is not None and time_ms >= earliest_ms:
+                yield from self._at(realm, time_ms, offset)
+
+    def _requests(self, record: RowsRecord, prior: int, append_ms: int) -> Iterable[tuple[str, int]]:
+        """Return (realm, time as it counts) of the requests of credentials above `prior`, in their order.
+
+        Those before the earliest that is awaited in their realm may be missing.
+        """
         for row in record.rows:
             try:
                 if row[OFFSET] <= prior or row[KIND] != _EVENT or row[AXIS] != AXIS_PRINCIPAL:
                     continue
-                earliest_ms = self._earliest.get(row[REALM])
-                time_ms = min(row[TIME], append_ms)
+                realm, time_ms = row[REALM], min(row[TIME], append_ms)
+                if realm not in self._earliest:
+                    continue
             except (TypeError, IndexError):
                 continue  # a malformed row, which is reported already
-            if earliest_ms is None:
-                continue
-            if time_ms >= earliest_ms:
-                yield from self._at(row[REALM], time_ms, offset)
+            yield realm, time_ms
 
     def _at(self, realm: str, time_ms: int, offset: int) -> Iterator[tuple[Subject, int]]:
         due = self._due[realm]

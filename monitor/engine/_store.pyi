@@ -65,3 +65,9 @@ class Wanted:
 
 # (origin, first, last, resume, where the rows begin, how many), or None for another version
 def head(record: bytes) -> tuple[bytes, int, int, bool, int, int] | None: ...
+
+# (realm, time as it counts) of the requests of credentials in the rows at `at` above the offset `prior`, in order, that
+# come no earlier than is said for their realm; None where Python must read the rows.
+def heard(
+    record: bytes, at: int, prior: int, append_ms: int, from_ms: dict[str, int], /
+) -> list[tuple[str, int]] | None: ...

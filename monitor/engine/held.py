@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from monitor import engine
 from monitor.core.census import Held
+from monitor.core.quiet import Listening
 from monitor.core.subject import Subject
 from monitor.core.windows import NEVER
+from monitor.engine.packed import PackedRows
 from monitor.errors import InvariantError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from monitor.core.events import RowsRecord
     from monitor.core.incident import Incident
     from monitor.core.subjects import SubjectKey
 
@@ -244,6 +248,20 @@ class HeldSubjects:
         """Return the names that subjects gave up since the last call, and that nothing has now."""
         moved, self._moved = self._moved, []
         return [key for key in dict.fromkeys(moved) if key not in self]
+
+
+class HeldListening(Listening):
+    """Listens to refused credentials without unpacking whatever comes meanwhile."""
+
+    def _requests(self, record: RowsRecord, prior: int, append_ms: int) -> Iterable[tuple[str, int]]:
+        rows = record.rows
+        if isinstance(rows, PackedRows):
+            found: list[tuple[str, int]] | None = engine.store.heard(
+                rows.content, rows.at, prior, append_ms, self._earliest
+            )
+            if found is not None:
+                return found
+        return super()._requests(record, prior, append_ms)
 
 
 def lasts(incident: Incident | None) -> bool:

@@ -18,13 +18,12 @@ from monitor.core.evidence import Evidence, row_evidence
 from monitor.core.findings import Excess
 from monitor.core.incident import Incident
 from monitor.core.nearness import shares
-from monitor.core.quiet import Listening
 from monitor.core.renaming import rename
 from monitor.core.resting import RestingSubject
 from monitor.core.subject import NOT_RECOVERED
 from monitor.core.telling import tell, tell_found
 from monitor.core.values import pseudonym_number
-from monitor.engine.held import HeldSubject, HeldSubjects, lasts
+from monitor.engine.held import HeldListening, HeldSubject, HeldSubjects, lasts
 from monitor.engine.packed import PackedRows
 from monitor.engine.plans import plan_spec
 from monitor.errors import InvariantError
@@ -64,7 +63,7 @@ class NativeDetector(Detector):
         super().__init__(partition, unpack=unpack, **options)
         self.store = engine.store.Store(self, InvariantError)
         self.subjects = HeldSubjects(self.store)  # type: ignore[assignment]
-        self._listening = Listening(self.subjects, options.get("quiet_ms", 2 * 60_000))
+        self._listening = HeldListening(self.subjects, options.get("quiet_ms", 2 * 60_000))
         self._at_hand: tuple[RowsRecord, Place] | None = None
         self._plan_changed()
 

@@ -14,7 +14,9 @@ from monitor.core.detector import Detector
 from monitor.core.events import CATEGORY, ROUTE, TENANT, Row, RowsRecord
 from monitor.core.outcomes import COUNTERS, Outcomes
 from monitor.engine.native import NativeDetector
+from monitor.engine.packed import decode
 from monitor.wire.evidence import encode_evidence
+from monitor.wire.routed import encode_rows
 from tests.core.samples import (
     EVENTS,
     STATUSES,
@@ -75,8 +77,11 @@ class Both:
         numbered = [(first + n, *row[1:]) for n, row in enumerate(rows)]
         record = RowsRecord(source, first, first + len(rows) - 1, not first, numbered)
         pure, packed = self.detectors
-        for detector in self.detectors:
-            detector.apply(record, self.offset, self.now_ms)
+        pure.apply(record, self.offset, self.now_ms)
+        value = encode_rows(source, record.first, record.last, numbered, resume=record.resume)
+        again = decode(value, "here")
+        assert isinstance(again, RowsRecord)
+        packed.apply(again, self.offset, self.now_ms)
         self.offset += 1
         outcomes = pure.take_outcomes()
         assert told(packed.take_outcomes()) == told(outcomes)

@@ -30,13 +30,13 @@ class Following {
         const Ref found = get(names_.case_);
         if (found.get() == Py_None) return Ref();
         const Ref until = get(names_.case_until_ms);
-        return until.get() == Py_None || time_ms <= number(until) ? found : Ref();
+        return until.get() == Py_None || time_ms <= saturated(until.get()) ? found : Ref();
     }
 
     // As `Incident.seen`: takes a request made while the credential is refused, and returns what to tell of it.
     const char *seen(bool is_refusal, bool is_success, int64_t time_ms) {
-        if (time_ms <= number(get(names_.since_ms))) return nullptr;
-        if (number(get(names_.heard_ms)) < time_ms) set(names_.heard_ms, integer(time_ms));
+        if (time_ms <= number(names_.since_ms)) return nullptr;
+        if (number(names_.heard_ms) < time_ms) set(names_.heard_ms, integer(time_ms));
         if (is_refusal) {
             if (as_bool(get(names_.refused).get())) return nullptr;
             set(names_.refused, Ref::borrowed(Py_True));
@@ -50,9 +50,9 @@ class Following {
     const char *exposes(const History *history) {
         const int64_t exposed = add_one(names_.exposed);
         if (get(names_.watch).get() == Py_None) return nullptr;
-        const int64_t start_ms = number(get(names_.start_ms));
+        const int64_t start_ms = number(names_.start_ms);
         const int64_t patients = history == nullptr ? 0 : history->patients_after(start_ms - (start_ms > INT64_MIN ? 1 : 0));
-        if (patients >= 2 * number(get(names_.told))) {
+        if (patients >= 2 * number(names_.told)) {
             set(names_.told, integer(patients));
         } else if (!is_power(exposed)) {
             return nullptr;
@@ -69,18 +69,11 @@ class Following {
         if (PyObject_SetAttr(incident_, name.get(), value.get()) < 0) throw PythonError();
     }
     int64_t add_one(const Ref &name) {
-        const int64_t count = number(get(name)) + 1;
+        const int64_t count = number(name) + 1;
         set(name, integer(count));
         return count;
     }
-    // What is beyond 64 bits is the last number of these: no time of an event comes near.
-    static int64_t number(const Ref &value) {
-        int beyond = 0;
-        const long long found = PyLong_AsLongLongAndOverflow(value.get(), &beyond);
-        if (beyond != 0) return beyond > 0 ? INT64_MAX : INT64_MIN;
-        if (found == -1 && PyErr_Occurred() != nullptr) throw PythonError();
-        return found;
-    }
+    int64_t number(const Ref &name) const { return saturated(get(name).get()); }
     static bool is_power(int64_t count) { return (count & (count - 1)) == 0; }
 };
 

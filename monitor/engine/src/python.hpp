@@ -55,10 +55,21 @@ inline Ref bytes(std::string_view value) {
     return Ref::checked(PyBytes_FromStringAndSize(value.data(), static_cast<Py_ssize_t>(value.size())));
 }
 
+inline PyObject *none() { return Ref::borrowed(Py_None).release(); }
+
 inline Ref integer(int64_t value) { return Ref::checked(PyLong_FromLongLong(value)); }
 
 inline int64_t as_int(PyObject *object) {
     const long long value = PyLong_AsLongLong(object);
+    if (value == -1 && PyErr_Occurred() != nullptr) throw PythonError();
+    return value;
+}
+
+// What is beyond 64 bits is the last number of these: no time of an event comes near.
+inline int64_t saturated(PyObject *object) {
+    int beyond = 0;
+    const long long value = PyLong_AsLongLongAndOverflow(object, &beyond);
+    if (beyond != 0) return beyond > 0 ? INT64_MAX : INT64_MIN;
     if (value == -1 && PyErr_Occurred() != nullptr) throw PythonError();
     return value;
 }

@@ -9,7 +9,7 @@
 
 namespace engine {
 
-constexpr size_t OFFSET = 0, KIND = 1, AXIS = 2, SUBJECT = 3, TIME = 4, EVENT_ID = 5, PATIENTS = 10, TENANT = 11,
+constexpr size_t OFFSET = 0, KIND = 1, AXIS = 2, SUBJECT = 3, TIME = 4, EVENT_ID = 5, REALM = 6, PATIENTS = 10, TENANT = 11,
                  ROUTE = 14, STATUS = 15, CATEGORY = 20, EVENT_LENGTH = 21;
 constexpr int64_t EVENT_ROW = 0;
 

@@ -1,4 +1,5 @@
 // The Python type `Store`: what is said of it is in _store.pyi.
+#include "records.hpp"
 #include "store.hpp"
 #include "wanted.hpp"
 
@@ -39,8 +40,6 @@ Subject &held(PyObject *self, const Name &name) {
     }
     return *subject;
 }
-
-PyObject *none() { return Ref::borrowed(Py_None).release(); }
 
 // The methods that begin with a subject's name have this form: their own arguments follow.
 template <typename Body> PyObject *of_subject(PyObject *self, PyObject *arguments, Body body) {
@@ -84,7 +83,9 @@ PyObject *take_tally(PyObject *self, PyObject *) {
     });
 }
 
-PyObject *take_evidence(PyObject *self, PyObject *) { return guarded([&] { return store_of(self).take_evidence().release(); }); }
+PyObject *take_evidence(PyObject *self, PyObject *) {
+    return guarded([&] { return store_of(self).take_evidence().release(); });
+}
 
 PyObject *about(PyObject *self, PyObject *arguments) {
     return guarded([&]() -> PyObject * {
@@ -360,36 +361,11 @@ PyType_Slot slots[] = {{Py_tp_new, reinterpret_cast<void *>(make)},
 
 PyType_Spec spec = {"monitor.engine._store.Store", sizeof(StoreObject), 0, Py_TPFLAGS_DEFAULT, slots};
 
-// Where the rows of a routed record of the current version begin (wire/routed.py), or None for any other.
-PyObject *head(PyObject *, PyObject *record) {
-    return guarded([&]() -> PyObject * {
-        const std::string_view content = as_bytes(record);
-        try {
-            Unpacker unpacker(content);
-            if (unpacker.array() != 7 || unpacker.integer() != 4 || unpacker.integer() != 0) return none();
-            const std::string_view origin = unpacker.skip();
-            const int64_t first = unpacker.integer(), last = unpacker.integer();
-            const Value resume = unpacker.next();
-            if (resume.kind != Kind::boolean) return none();
-            const size_t at = unpacker.at();
-            const size_t rows = unpacker.array();
-            return Py_BuildValue("(y#LLOnn)", origin.data(), static_cast<Py_ssize_t>(origin.size()),
-                                 static_cast<long long>(first), static_cast<long long>(last),
-                                 resume.number != 0 ? Py_True : Py_False, static_cast<Py_ssize_t>(at),
-                                 static_cast<Py_ssize_t>(rows));
-        } catch (const Malformed &) {
-            return none();
-        }
-    });
-}
-
-PyMethodDef functions[] = {{"head", head, METH_O, nullptr}, {nullptr, nullptr, 0, nullptr}};
-
 }  // namespace
 }  // namespace engine
 
 PyMODINIT_FUNC PyInit__store() {
-    static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "monitor.engine._store", nullptr, -1, engine::functions,
+    static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "monitor.engine._store", nullptr, -1, engine::record_functions,
                                      nullptr, nullptr, nullptr, nullptr};
     return engine::guarded([]() -> PyObject * {
         const engine::Ref module = engine::Ref::checked(PyModule_Create(&definition));
