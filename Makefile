@@ -55,8 +55,10 @@ bench: $(VENV)/.dev kafka ## Measure beside the limit, Faust and Kafka Streams, 
 
 bench-full: bench ## Measure also beside Quix Streams and Bytewax, and everything else: some hours
 	@bench/setup.sh peers
-	@$(BIN)/python bench/contest.py --only limit,ours,faust-hopping,faust-plain,quix-w1,bytewax-w1
-	@for script in growth idle latency recovery workers backtest detector demo_latency; do \
+	@$(BIN)/python bench/contest.py --only limit,ours,ours-intake,ours-detect,faust-hopping,faust-plain,quix-w1,bytewax-w1
+	@for load in uniform hot; do echo "== load $$load"; \
+	  $(BIN)/python bench/contest.py --load $$load --only limit,ours,ours-2,streams,streams-2; done
+	@for script in growth idle latency blind memory recovery workers backtest detector demo_latency; do \
 	  echo "== $$script"; $(BIN)/python "bench/$$script.py"; done
 
 ci: lint test ## Do what CI does

@@ -4,7 +4,9 @@
 one after the other, so that a noisy machine is noisy for all. Ratios are taken within each round; shown are
 medians with the smallest and the largest. What each contender does, and does not: bench/peers.
 
-``python bench/contest.py [--runs 5] [--only limit,ours] [--scale 1.0] [--json FILE] [--kafka HOST:PORT]``
+With ``--load uniform`` the events are of 1,000,000 credentials alike, with ``--load hot`` half are of one.
+
+``python bench/contest.py [--runs 5] [--only limit,ours] [--load hot] [--scale 1.0] [--json FILE] [--kafka H:P]``
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 from confluent_kafka import Producer
 
-from bench.events import EVENTS_PER_SECOND, events
+from bench.events import EVENTS_PER_SECOND, LOADS, events
 from bench.ours import Measured, Ours
 from tests.rig import broker
 
@@ -50,6 +52,8 @@ class Contender:
     one_core: bool = True
     rules: str | None = None
     workers: int = 1
+    #: Of ours: the one role that is measured; all by default.
+    role: str = ""
 
 
 def peer(script: str, python: str = sys.executable) -> tuple[str, ...]:
@@ -80,6 +84,8 @@ CONTENDERS: Final = (
         one_core=False,
         workers=2,
     ),
+    Contender("ours-intake", "of ours: intake alone; one core", 500_000, rules="pack:default", role="intake"),
+    Contender("ours-detect", "of ours: detect alone; one core", 500_000, rules="pack:default", role="detect"),
     Contender(
         "streams", "Kafka Streams 4.1, W1; one thread, one core", 500_000, STREAMS, {"BENCH_THREADS": "1"}
     ),
@@ -125,7 +131,7 @@ RATIOS: Final = (
 )
 
 
-def fill(bootstrap: str, topic: str, count: int, partitions: int = PARTITIONS) -> None:
+def fill(bootstrap: str, topic: str, count: int, partitions: int = PARTITIONS, load: str = "skewed") -> None:
     """Put events into a topic, keyed by credential, as if the last were of now."""
     broker.create_topic(bootstrap, topic, partitions)
     producer = Producer(
@@ -137,7 +143,7 @@ def fill(bootstrap: str, topic: str, count: int, partitions: int = PARTITIONS) -
         }
     )
     begin_ms = int(time.time() * 1000) - count * 1000 // EVENTS_PER_SECOND
-    for number, (key, value) in enumerate(events(count, begin_ms)):
+    for number, (key, value) in enumerate(events(count, begin_ms, load)):
         at_ms = begin_ms + number * 1000 // EVENTS_PER_SECOND
         producer.produce(topic, value, key=key, timestamp=at_ms)
         if not number % 5_000:
@@ -156,7 +162,7 @@ def run(contender: Contender, bootstrap: str, topic: str, count: int, group: str
         pinned = ("taskset", "-c", str(max(os.sched_getaffinity(0)))) if contender.one_core else ()
         if contender.rules is not None:
             ours = Ours(Path(folder), bootstrap, topic, count, prefix=f"{group}.", pinned=pinned)
-            return ours.measure(contender.rules, contender.workers)
+            return ours.measure(contender.rules, contender.workers, contender.role)
         environment = {
             "BENCH_BOOTSTRAP": bootstrap,
             "BENCH_TOPIC": topic,
@@ -217,6 +223,7 @@ def main() -> None:
     parser.add_argument(
         "--scale", type=float, default=1.0, help="of the number of events; small for a smoke test"
     )
+    parser.add_argument("--load", choices=LOADS, default="skewed", help="whose events they are")
     parser.add_argument("--json", type=Path, help="write every figure there")
     parser.add_argument("--kafka", help="HOST:PORT of a broker; default: one of its own")
     options = parser.parse_args()
@@ -232,7 +239,7 @@ def main() -> None:
             count = max(2_000, int(contender.count * options.scale))
             if count not in topics:
                 topics[count] = f"bench-{os.getpid()}-{count}"
-                fill(bootstrap, topics[count], count)
+                fill(bootstrap, topics[count], count, load=options.load)
             group = f"bench-{os.getpid()}-{contender.name}-{number}"
             measured = run(contender, bootstrap, topics[count], count, group)
             results.setdefault(contender.name, []).append(measured)
@@ -250,6 +257,7 @@ def main() -> None:
         print(f"{ratio['what']:<48}{spread(ratio['ratios'], 2):>22}  to reach {ratio['reach']}{stretch}")
     if options.json:
         report = {
+            "load": options.load,
             "runs": {name: [vars(one) for one in runs] for name, runs in results.items()},
             "ratios": told,
             "cores": len(os.sched_getaffinity(0)),

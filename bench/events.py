@@ -6,7 +6,9 @@ minutes fill, slide and empty while they are read. One in twenty is late by up t
 
 from __future__ import annotations
 
+import argparse
 import random
+import sys
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -22,17 +24,17 @@ PATIENTS: Final = 100_000
 DISORDER_MS: Final = 2_000
 LATE, FOUND = 0.05, 0.97
 #: name: (credentials, how skewed they are: the exponent over a uniform draw, share of one hot credential)
-SHAPES: Final[dict[str, tuple[int, float, float]]] = {
+LOADS: Final[dict[str, tuple[int, float, float]]] = {
     "skewed": (CREDENTIALS, 3.0, 0.0),
     "uniform": (1_000_000, 1.0, 0.0),
     "hot": (CREDENTIALS, 3.0, 0.5),
 }
 
 
-def events(count: int, begin_ms: int = START_MS, shape: str = "skewed") -> Iterator[tuple[str, bytes]]:
+def events(count: int, begin_ms: int = START_MS, load: str = "skewed") -> Iterator[tuple[str, bytes]]:
     """Yield (credential, JSON) of each event."""
     rng = random.Random(1)
-    credentials, skew, hot = SHAPES[shape]
+    credentials, skew, hot = LOADS[load]
     for number in range(count):
         late = rng.randrange(DISORDER_MS) if rng.random() < LATE else 0
         principal = f"partner-{int(rng.random() ** skew * credentials)}"
@@ -59,8 +61,22 @@ def events(count: int, begin_ms: int = START_MS, shape: str = "skewed") -> Itera
         yield principal, orjson.dumps(event)
 
 
-def write_events(path: Path, count: int, begin_ms: int = START_MS, shape: str = "skewed") -> None:
+def write_events(path: Path, count: int, begin_ms: int = START_MS, load: str = "skewed") -> None:
     """Write events to a file, one to a line."""
     with path.open("wb") as file:
-        for _, value in events(count, begin_ms, shape):
+        for _, value in events(count, begin_ms, load):
             file.write(value + b"\n")
+
+
+def main() -> None:
+    """Write events to the standard output."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("count", nargs="?", type=int, default=100_000)
+    parser.add_argument("--load", choices=LOADS, default="skewed")
+    arguments = parser.parse_args()
+    for _, value in events(arguments.count, load=arguments.load):
+        sys.stdout.buffer.write(value + b"\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import time
 import urllib.request
@@ -17,6 +18,8 @@ from tests.integration.stack import Process, Stack
 WARM: Final = 0.1
 #: Each look costs the worker some milliseconds of what is measured.
 POLL_SECONDS: Final = 0.5
+#: Where nothing moved for so long and no lag is told, all is applied: lag is looked at every two seconds.
+SETTLED_SECONDS: Final = 2.5
 DEADLINE_SECONDS: Final = 900.0
 W1_RULES: Final = """\
 title: A request
@@ -92,6 +95,18 @@ def used(workers: list[Process]) -> tuple[float, float]:
     return ticks / os.sysconf("SC_CLK_TCK"), kilobytes / 1024
 
 
+def ended(workers: list[Process]) -> tuple[float, float]:
+    """End workers, which makes durable what is not; return (seconds that it took, all their processor seconds)."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    for worker in workers:
+        worker.process.terminate()
+    for worker in workers:
+        if worker.terminate():
+            sys.exit(f"a worker did not end in order:\n{worker.said[-2000:]}")
+    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
 class Ours:
     """One installation whose source is a topic that exists."""
 
@@ -111,8 +126,11 @@ class Ours:
         self._arguments: dict[str, Any] = {"broker": "cluster", "bootstrap": bootstrap, "prefix": prefix}
         self._topic = topic
 
-    def measure(self, rules: str, workers: int) -> Measured:
-        """Read the whole topic by some workers; `rules` is ``pack:default`` or ``w1.yml``."""
+    def measure(self, rules: str, workers: int = 1, role: str = "") -> Measured:
+        """Read the whole topic by some workers; `rules` is ``pack:default`` or ``w1.yml``.
+
+        With `role` (intake or detect) only that is measured, of one worker that does nothing else.
+        """
         path = rules
         if rules == "w1.yml":
             path = str(self._folder / rules)
@@ -130,28 +148,45 @@ class Ours:
             done = stack.run("init", "--from", "earliest")
             if done.returncode:
                 sys.exit(done.stderr)
-            started = [stack.spawn("worker", under=self._pinned) for _ in range(workers)]
-            return self._watch(started)
+            if role:
+                return self._apart(stack, role)
+            return self._watch([stack.spawn("worker", under=self._pinned) for _ in range(workers)])
         finally:
             stack.close()
 
-    def _watch(self, started: list[Process]) -> Measured:
+    def _apart(self, stack: Stack, role: str) -> Measured:
+        # It puts the rules in force, which intake waits for.
+        enforcer = stack.worker("--roles", "enforce")
+        intake = self._watch([stack.spawn("worker", "--roles", "intake", under=self._pinned)])
+        enforcer.terminate()
+        if role == "intake":
+            return intake
+        return self._watch([stack.spawn("worker", "--roles", "detect", under=self._pinned)], "rows_total")
+
+    def _watch(self, started: list[Process], counted: str = "events_total") -> Measured:
+        """Return what workers take until all is applied, and then to flush, commit and end."""
         for worker in started:
             worker.wait_ready()
         deadline = time.monotonic() + DEADLINE_SECONDS
         # Where all is read before we look, everything since they were ready is timed.
         began, warm = (0.0, time.perf_counter(), used(started)[0]), False
+        moved, done = time.perf_counter(), 0.0
         while True:
-            now = metrics(started)
-            seen = now["access_monitor_events_total"]
+            now, at = metrics(started), time.perf_counter()
+            seen = now[f"access_monitor_{counted}"]
+            applied = now["access_monitor_events_total"] + now["access_monitor_rows_total"]
+            if applied > done:
+                moved, done = at, applied
             if not warm and self._count * WARM <= seen < self._count:
-                began, warm = (seen, time.perf_counter(), used(started)[0]), True
-            if seen >= self._count and not now["access_monitor_lag_records"]:
+                began, warm = (seen, at, used(started)[0]), True
+            settled = at - moved > SETTLED_SECONDS and not now["access_monitor_lag_records"]
+            if seen >= self._count and settled:
                 break
             if time.monotonic() > deadline:
-                sys.exit(f"{seen:,.0f} of {self._count:,} events in {DEADLINE_SECONDS:.0f} s")
+                sys.exit(f"{seen:,.0f} of {self._count:,} {counted} in {DEADLINE_SECONDS:.0f} s")
             time.sleep(POLL_SECONDS)
-        cpu_seconds, megabytes = used(started)
-        return Measured(
-            int(seen - began[0]), time.perf_counter() - began[1], cpu_seconds - began[2], megabytes
-        )
+        megabytes = used(started)[1]
+        seconds, cpu_seconds = ended(started)
+        # Of detect rows are counted, several for an event.
+        events = round((seen - began[0]) * self._count / seen)
+        return Measured(events, moved - began[1] + seconds, cpu_seconds - began[2], megabytes)

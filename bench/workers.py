@@ -1,4 +1,4 @@
-"""Events per second of the whole path with 1, 2 and 3 workers: ``python bench/workers.py [EVENTS]``.
+"""Events per second of the whole path with 1 to 4 workers: ``python bench/workers.py [EVENTS] [--load hot]``.
 
 Real Kafka (``--kafka HOST:PORT``, or one of its own), the default pack, durable state, a source topic of six
 partitions that is full when the workers start. The broker runs on the same cores, so a machine of two cores
@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.contest import fill
+from bench.events import LOADS
 from bench.ours import Ours
 from tests.rig import broker
 
@@ -26,12 +27,13 @@ def main() -> None:
     """Print a line for each number of workers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("events", nargs="?", type=int, default=300_000)
-    parser.add_argument("--workers", default="1,2,3")
+    parser.add_argument("--workers", default="1,2,3,4")
+    parser.add_argument("--load", choices=LOADS, default="skewed")
     parser.add_argument("--kafka")
     arguments = parser.parse_args()
     bootstrap = arguments.kafka or broker.start(os.getpid())
     topic = f"bench-{os.getpid()}"
-    fill(bootstrap, topic, arguments.events, PARTITIONS)
+    fill(bootstrap, topic, arguments.events, PARTITIONS, arguments.load)
     one: float | None = None
     for workers in map(int, arguments.workers.split(",")):
         with tempfile.TemporaryDirectory(prefix="access-monitor-bench-") as folder:
