@@ -1,10 +1,11 @@
 """From an event's append to Kafka to the finding, the webhook and the first refusal, under load.
 
 Real Kafka, one worker with all roles, one decision service. Beside a load of events at a steady rate, fresh
-credentials exceed a small limit; the schedule of both is fixed before (an open loop), and each step is timed
-from when the last event of a credential was *due*, so that a stall counts for all that it delays.
+credentials exceed a small limit; each step is timed from when the last event was due (bench/probing.py). A load
+that the worker does not keep up with is told: its latencies say how long it ran, and nothing else. A p99.9 needs
+1,000 probes, such as ``--seconds 60``.
 
-``python bench/latency.py [--rates 100,1000,10000] [--seconds 30] [--probes 20] [--json FILE] [--kafka H:P]``
+``python bench/latency.py [--rates 100,1000,10000,50000] [--seconds 20] [--probes 20] [--json FILE] [--kafka H:P]``
 """
 
 from __future__ import annotations
@@ -12,236 +13,143 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import multiprocessing
 import os
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import aiohttp
-import orjson
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from confluent_kafka import Producer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.response import OPEN_FUSE
+from bench.ours import metrics
+from bench.probing import LIMIT, STEPS, Load, Probes, install, percentiles
 from monitor.demo.receiver import WebhookReceiver, new_secret
-from tests.integration.stack import Stack
 from tests.rig import broker
 
 if TYPE_CHECKING:
-    from monitor.demo.receiver import Call
+    from tests.integration.stack import Process
 
-PARTITIONS: Final = 4
-LIMIT: Final = 5
-STEPS: Final = ("finding", "webhook", "refused")
-#: Pause between two questions of one credential: at least so long, and this share of how long it asks already.
-#: Hundreds that wait would otherwise ask so often that nothing else gets the processor.
-ASK_SECONDS: Final = 0.002
-ASK_SHARE: Final = 0.04
-LOAD_CREDENTIALS: Final = 50_000
-PATIENCE_SECONDS: Final = 60.0
-RULE: Final = f"""\
-title: A probe reads
-id: 5b0c7f0e-0000-4000-8000-000000000011
-name: probe_read
-logsource: {{product: access-monitor, category: api_access}}
-detection:
-  read:
-    route: /probe
-  condition: read
----
-title: A probe reads too many
-id: 5b0c7f0e-0000-4000-8000-000000000012
-correlation:
-  type: value_count
-  rules: [probe_read]
-  group-by: [principal]
-  timespan: 10m
-  condition: {{field: patient, gte: {LIMIT}}}
-level: high
-response: {{action: suspend, ttl: 1h}}
-"""
+#: The load is under way for so long before the first probe.
+WARM_SECONDS: Final = 5.0
+#: What was not seen so long after the last probe was due was never seen.
+PATIENCE_SECONDS: Final = 15.0
+#: A load is sustained where at its end no more waits than of so many seconds.
+BEHIND_SECONDS: Final = 1.0
 
 
-def event(principal: str, route: str, number: int) -> bytes:
-    """Return one canonical event of now."""
-    return orjson.dumps(
-        {
-            "time": int(time.time() * 1000),
-            "principal": principal,
-            "principal_kind": "api_key",
-            "authenticated": True,
-            "status": 200,
-            "method": "GET",
-            "route": route,
-            "object": f"appointment-{number % 1_000_000}",
-            "patient": f"patient-{number % 99_991}",
-            "tenant": f"practice-{number % 5}",
-            "client_ip": f"192.0.2.{number % 256}",
-            "bytes": 512,
-            "records": 1,
-            "gateway": "gw-1",
-        }
-    )
+class Look(NamedTuple):
+    """Where load and worker are at one moment."""
+
+    at: float
+    sent: int
+    counted: float
+    #: How long the oldest record of any topic waits that was not taken, in seconds; looked at every two.
+    lag_seconds: float
 
 
-def make_load(bootstrap: str, topic: str, rate: float, seconds: float) -> None:
-    """Append events at a steady rate, in steps of 5 ms; in a process of its own."""
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 2, "log_level": 0})
-    began, sent = time.monotonic(), 0
-    while (passed := time.monotonic() - began) < seconds:
-        for _ in range(int(passed * rate) - sent):
-            producer.produce(
-                topic, event(f"load-{sent * 7919 % LOAD_CREDENTIALS}", "/appointments/{id}", sent)
-            )
-            sent += 1
-        producer.poll(0)
-        time.sleep(0.005)
-    producer.flush()
+def look(load: Load, worker: Process) -> Look:
+    """Look at the load and at what the worker has counted."""
+    at, sent, now = time.monotonic(), load.sent, metrics([worker])
+    return Look(at, sent, now["access_monitor_events_total"], now["access_monitor_lag_seconds"])
 
 
-class Probes:
-    """Credentials that exceed the limit, one after the other, and when each step was seen."""
-
-    def __init__(self, stack: Stack, bootstrap: str, topic: str, authz: str) -> None:
-        self._stack = stack
-        self._topic = topic
-        self._authz = authz
-        self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0})
-        self.due: dict[str, float] = {}
-        self.seen: dict[str, dict[str, float]] = {step: {} for step in STEPS}
-
-    def on_call(self, call: Call) -> None:
-        """Note a webhook."""
-        self.seen["webhook"].setdefault(call.credential.rsplit("/", 1)[-1], time.monotonic())
-
-    async def follow(self) -> None:
-        """Note findings as they come."""
-        kafka = self._stack.settings.kafka
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=",".join(kafka.bootstrap_servers), fetch_max_wait_ms=5, enable_auto_commit=False
-        )
-        await consumer.start()
-        try:
-            consumer.assign([TopicPartition(self._stack.settings.topic("findings"), 0)])
-            async for record in consumer:
-                found = orjson.loads(record.value)
-                if found["kind"] == "finding":
-                    self.seen["finding"].setdefault(found["principal"], time.monotonic())
-        finally:
-            await consumer.stop()
-
-    def close(self) -> None:
-        """Wait for what was sent."""
-        self._producer.flush()
-
-    async def run(self, name: str, at: float, number: int, session: aiohttp.ClientSession) -> None:
-        """Exceed the limit at a time, then ask until refused."""
-        await asyncio.sleep(max(0.0, at - time.monotonic()))
-        self.due[name] = at
-        for patient in range(LIMIT):
-            self._producer.produce(
-                self._topic, event(name, "/probe", number + patient), partition=number % PARTITIONS
-            )
-        self._producer.poll(0)
-        headers = {"x-client-id": name}
-        while time.monotonic() < at + PATIENCE_SECONDS:
-            async with session.get(self._authz, headers=headers) as answer:
-                if answer.status != 200:
-                    self.seen["refused"][name] = time.monotonic()
-                    return
-            await asyncio.sleep(max(ASK_SECONDS, (time.monotonic() - at) * ASK_SHARE))
+def sustained(before: Look, after: Look, rate: float, probed: int) -> dict[str, Any]:
+    """Return what was offered and counted a second, and whether the worker kept up with what was due."""
+    seconds = after.at - before.at
+    due = rate * seconds + probed
+    offered, counted = after.sent - before.sent + probed, after.counted - before.counted
+    behind = max((due - counted) / due * seconds, after.lag_seconds)
+    return {
+        "offered": round(offered / seconds),
+        "counted": round(counted / seconds),
+        "behind_seconds": round(max(0.0, behind), 1),
+        "sustained": behind <= BEHIND_SECONDS,
+    }
 
 
 async def measure(folder: Path, bootstrap: str, rate: float, seconds: float, probes: float) -> dict[str, Any]:
     """Return the times of each step at one load."""
     prefix = f"bench-{os.getpid()}-{rate:g}."
-    topic = f"{prefix}gate"
-    broker.create_topic(bootstrap, topic, PARTITIONS)
     secret = new_secret()
     (folder / "hook.secret").write_text(secret, encoding="utf-8")
     (folder / "hook.secret").chmod(0o600)
-    (folder / "probe.yml").write_text(RULE, encoding="utf-8")
-    receiver = WebhookReceiver(secret)
-    async with receiver:
-        url = f"http://127.0.0.1:{receiver.port}/hooks/access-monitor"
-        stack = Stack(
-            folder,
-            broker="cluster",
-            bootstrap=bootstrap,
-            prefix=prefix,
-            rules={"paths": ["pack:default", str(folder / "probe.yml")]},
-            authz={"listen": "127.0.0.1:0", "realm": "gate"},
-            response={
-                # Each probe is a credential of its own.
-                **OPEN_FUSE,
-                "mode": "enforce",
-                "adapters": [
-                    {
-                        "type": "webhook",
-                        "name": "bench",
-                        "url": url,
-                        "secret_file": str(folder / "hook.secret"),
-                        "private_addresses": True,
-                    }
-                ],
-            },
-        )
+    async with WebhookReceiver(secret) as receiver:
+        adapter = {
+            "type": "webhook",
+            "name": "bench",
+            "url": f"http://127.0.0.1:{receiver.port}/hooks/access-monitor",
+            "secret_file": str(folder / "hook.secret"),
+            "private_addresses": True,
+        }
+        stack = await asyncio.to_thread(install, folder, bootstrap, prefix, adapters=[adapter])
         load = None
         try:
-            done = await asyncio.to_thread(stack.run, "init", "--from", "latest")
-            if done.returncode:
-                sys.exit(done.stderr)
             worker, authz = stack.spawn("worker"), stack.spawn("authz")
             await asyncio.to_thread(worker.wait_ready)
-            address = await asyncio.to_thread(authz.address)
-            many = Probes(stack, bootstrap, topic, f"{address}/probe")
+            many = Probes(stack, bootstrap, await asyncio.to_thread(authz.address))
             receiver.on_call = many.on_call
             following = asyncio.create_task(many.follow())
-            load = multiprocessing.get_context("spawn").Process(
-                target=make_load, args=(bootstrap, topic, rate, seconds + 10)
-            )
-            load.start()
-            begin = time.monotonic() + 5  # by then the load is under way
+            load = Load(bootstrap, stack.settings.sources[0].topic, rate)
+            await asyncio.sleep(WARM_SECONDS)
+            before = await asyncio.to_thread(look, load, worker)
+            begin, number = time.monotonic() + 0.2, int(seconds * probes)
             async with aiohttp.ClientSession() as session:
-                await asyncio.gather(
-                    *(
-                        many.run(f"probe-{number}", begin + number / probes, number, session)
-                        for number in range(int(seconds * probes))
-                    )
-                )
+                running = [
+                    asyncio.create_task(many.run(f"probe-{one}", begin + one / probes, one, session))
+                    for one in range(number)
+                ]
+                await asyncio.sleep(begin + seconds - time.monotonic())
+                after = await asyncio.to_thread(look, load, worker)
+                _, late = await asyncio.wait(running, timeout=PATIENCE_SECONDS)
+                for task in late:
+                    task.cancel()
+                for failed in await asyncio.gather(*running, return_exceptions=True):
+                    if isinstance(failed, Exception):  # and no one of those that were ended
+                        raise failed
             await asyncio.sleep(0.5)
             following.cancel()
             many.close()
-            return figures(many)
+            return sustained(before, after, rate, number * LIMIT) | figures(many)
         finally:
             if load is not None:
-                load.terminate()
+                load.close()
             stack.close()
 
 
 def figures(probes: Probes) -> dict[str, Any]:
-    """Return percentiles of each step in milliseconds; what was never seen is named."""
+    """Return percentiles of each step in milliseconds; what was never seen is counted."""
     told: dict[str, Any] = {"probes": len(probes.due)}
     for step in STEPS:
         seen = probes.seen[step]
-        values = sorted((seen[name] - due) * 1000 for name, due in probes.due.items() if name in seen)
-        told[step] = {"missing": len(probes.due) - len(values)}
-        for share in (0.5, 0.99, 0.999, 1.0):
-            at = max(0, -(-len(values) * round(share * 1000) // 1000) - 1)
-            told[step][f"p{share * 100:g}"] = round(values[at], 1) if values else None
+        values = [(seen[name] - due) * 1000 for name, due in probes.due.items() if name in seen]
+        told[step] = {"missing": len(probes.due) - len(values), **percentiles(values)}
     return told
+
+
+def show(rate: float, told: dict[str, Any]) -> None:
+    """Print a line for each step, and one where the load was more than the worker takes."""
+    for step in STEPS:
+        one = told[step]
+        columns = (one[name] for name in ("p50", "p99", "p99.9", "p100"))
+        text = "".join(f"{'-' if value is None else f'{value:,.1f}':>11}" for value in columns)
+        missing = f", {one['missing']} never" if one["missing"] else ""
+        print(f"{rate:>9,.0f} {step:<9}{text}  {told['probes']}{missing}", flush=True)
+    if not told["sustained"]:
+        print(
+            f"{rate:>9,.0f} NOT SUSTAINED: {told['offered']:,} events/s offered, {told['counted']:,} counted,"
+            f" {told['behind_seconds']} s behind at the end; the times above grow for as long as it lasts",
+            flush=True,
+        )
 
 
 def main() -> None:
     """Print a table, one line for each load and step."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rates", default="100,1000,10000")
-    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--rates", default="100,1000,10000,50000")
+    parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument(
         "--probes", type=float, default=20.0, help="credentials a second that exceed the limit"
     )
@@ -250,20 +158,12 @@ def main() -> None:
     options = parser.parse_args()
     bootstrap = options.kafka or broker.start(os.getpid())
     report = {}
-    print(f"{'events/s':>9} {'to':<9}{'p50':>9}{'p99':>9}{'p99.9':>9}{'max':>9}  ms, of probes")
+    print(f"{'events/s':>9} {'to':<9}{'p50':>11}{'p99':>11}{'p99.9':>11}{'max':>11}  ms, of probes")
     for rate in map(float, options.rates.split(",")):
         with tempfile.TemporaryDirectory(prefix="access-monitor-bench-") as folder:
             told = asyncio.run(measure(Path(folder), bootstrap, rate, options.seconds, options.probes))
         report[f"{rate:g}"] = told
-        for step in STEPS:
-            one = told[step]
-            missing = f", {one['missing']} never" if one["missing"] else ""
-            print(
-                f"{rate:>9,.0f} {step:<9}"
-                + "".join(f"{one[name]!s:>9}" for name in ("p50", "p99", "p99.9", "p100"))
-                + f"  {told['probes']}{missing}",
-                flush=True,
-            )
+        show(rate, told)
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
