@@ -19,7 +19,6 @@ import signal
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import count, pairwise
 from pathlib import Path
@@ -39,6 +38,7 @@ from tests.rig import broker
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+SEEN: Final = ("finding", "refused")
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
 #: All is well for so long before an act, and the credentials count that are due so long before and after it.
 STEADY_SECONDS: Final = 2.0
@@ -169,17 +169,11 @@ class Bench:
 
     async def seen(self, since: float, until: float) -> list[str]:
         """Return who was due in a time, once all of them are found and refused (or a minute later)."""
-        due, seen = self._many.due, self._many.seen
         await asyncio.sleep(max(0.0, until - time.monotonic()))
-        names = [name for name, at in due.items() if since <= at < until]
+        names = [name for name, at in self._many.due.items() if since <= at < until]
         if not names:
             sys.exit("nobody was due: what makes them has ended")
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                while any(  # noqa: ASYNC110 - nobody tells
-                    name not in seen[step] for step in ("finding", "refused") for name in names
-                ):
-                    await asyncio.sleep(0.05)
+        await self._many.wait(names, SEEN, DEADLINE_SECONDS)
         return names
 
     async def act(self, act: Act) -> Told:
@@ -194,7 +188,7 @@ class Bench:
         names = await self.seen(since, until)
         longest: dict[str, list[float]] = {}
         now = time.monotonic()
-        for step in ("finding", "refused"):
+        for step in SEEN:
             seen = self._many.seen[step]
             longest[step] = [seen.get(name, now) - self._many.due[name] for name in names]
         found = self._many.seen["finding"]

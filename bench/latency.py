@@ -103,13 +103,12 @@ async def measure(folder: Path, bootstrap: str, rate: float, seconds: float, pro
                 ]
                 await asyncio.sleep(begin + seconds - time.monotonic())
                 after = await asyncio.to_thread(look, load, worker)
-                _, late = await asyncio.wait(running, timeout=PATIENCE_SECONDS)
-                for task in late:
+                await many.wait(list(many.due), STEPS, PATIENCE_SECONDS)
+                for task in running:
                     task.cancel()
                 for failed in await asyncio.gather(*running, return_exceptions=True):
                     if isinstance(failed, Exception):  # and no one of those that were ended
                         raise failed
-            await asyncio.sleep(0.5)
             following.cancel()
             many.close()
             return sustained(before, after, rate, number * LIMIT) | figures(many)

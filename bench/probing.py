@@ -198,6 +198,14 @@ class Probes:
         finally:
             await consumer.stop()
 
+    async def wait(self, names: Sequence[str], steps: Sequence[str], seconds: float) -> None:
+        """Return once these have been seen at all of these steps, or so many seconds later."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if all(name in self.seen[step] for step in steps for name in names):
+                return
+            await asyncio.sleep(0.05)
+
     def close(self) -> None:
         """Wait for what was sent."""
         self._producer.flush()
