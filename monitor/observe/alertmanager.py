@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import structlog
 
+from monitor.observe.ending import end_tasks
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -73,10 +75,7 @@ class AlertDesk:
 
     async def stop(self) -> None:
         """Push no more; what fires goes on until it lapses, or the next enforcer ends it."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await end_tasks(self._tasks)
         self._tasks = []
 
     def want(self, alerts: Sequence[Alert]) -> None:

@@ -16,6 +16,7 @@ import orjson
 import structlog
 
 from monitor.errors import InvariantError
+from monitor.observe.ending import end_tasks
 from monitor.response import activation, lifecycle, switches
 from monitor.response.adapters import build_endpoints
 from monitor.response.breaker import RetryPolicy
@@ -172,7 +173,7 @@ class Enforcer:
         await self._pager.stop()
         if self._desk is not None:
             await self._desk.stop()
-        await self._end_tasks()
+        await end_tasks(self._tasks)
         self._fall_silent()
         # Whoever still waits must not wait for ever; what is not in the ledger is decided again.
         self._writer.settle(None)
@@ -184,20 +185,14 @@ class Enforcer:
         self._metrics.enforcer_active.set(0)
         self._statuses.end()
         self._gatherer.end()
-        await self._end_tasks()
+        await end_tasks(self._tasks)
+        # Before calls are ended: one that has an answer just now would wait for its note without end.
+        self._writer.settle(None)
         await self._pager.stop()
         if self._desk is not None:
             await self._desk.stop()
         self._fall_silent()
-        self._writer.settle(None)
         await self._ledger.drop()
-
-    async def _end_tasks(self) -> None:
-        while left := [task for task in self._tasks if not task.done()]:
-            for task in left:
-                task.cancel()
-            # A consumer of aiokafka that is being opened or closed may swallow a cancellation.
-            await asyncio.wait(left, timeout=1.0)
 
     def _fall_silent(self) -> None:
         # Only now: neither tasks nor deliveries of ours speak any more.

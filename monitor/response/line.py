@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from monitor.errors import MonitorError
+from monitor.observe.ending import end_tasks
 from monitor.response.adapters.protocol import Accepted, Disabled, Outcome, Refused, Retry, desired_state
 from monitor.response.breaker import Breaker, RetryPolicy, pause_seconds
 from monitor.response.in_time import send_no_later_than
@@ -165,11 +166,9 @@ class Line:
 
     async def stop(self) -> None:
         """Stop; what is not accepted goes on at the next start."""
-        tasks = [task for task in (self._task, *self._calls) if task is not None and not task.done()]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._task is not None:
+            await end_tasks([self._task])  # first: it begins calls
+        await end_tasks(self._calls)
         await self._adapter.close()
 
     async def _run(self) -> None:

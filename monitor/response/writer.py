@@ -36,10 +36,17 @@ class Writer:
         self._changes: asyncio.Queue[tuple[Change, asyncio.Future[None]]] = asyncio.Queue()
         #: What callers wait for.
         self._undone: set[asyncio.Future[None]] = set()
+        self._settled = False
 
     def put(self, change: Change) -> asyncio.Future[None]:
-        """Queue a change; the future ends when it is durable, or when the enforcer stands down."""
+        """Queue a change; the future ends when it is durable, or when the enforcer stands down.
+
+        After that it is not made any more, and the future is at its end already.
+        """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._settled:
+            done.set_result(None)
+            return done
         self._undone.add(done)
         done.add_done_callback(self._undone.discard)
         self._changes.put_nowait((change, done))
@@ -60,6 +67,7 @@ class Writer:
 
     def settle(self, error: Exception | None) -> None:
         """End every wait for a change; nothing is changed any more."""
+        self._settled = True
         for done in list(self._undone):
             if done.done():
                 continue

@@ -21,7 +21,7 @@ from monitor.stream.faults import passing_reason
 from monitor.stream.reach import wait_for_broker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from monitor.observe.metrics import Metrics
     from monitor.settings import KafkaSettings
@@ -188,17 +188,12 @@ class RoleKeeper:
         if before is not None and not before.done():
             before.cancel()
             await asyncio.wait([before])
-        await stay.drop()
+        await self._within("did not end its stay", stay.drop)
         await asyncio.sleep(_PAUSES[min(self._attempts, len(_PAUSES) - 1)])
         self._attempts += 1
         await self._reach_brokers()
         # Only now: leaving a group needs its broker.
-        try:
-            async with asyncio.timeout(_LEAVE_SECONDS):
-                await stay.leave()
-        except TimeoutError:
-            msg = f"role {self.name}: did not leave its group within {_LEAVE_SECONDS:g} s"
-            raise BrokerUnavailableError(msg) from None
+        await self._within("did not leave its group", stay.leave)
         new = self._new()
         try:
             await new.start()
@@ -212,6 +207,15 @@ class RoleKeeper:
         self._blind_since = None
         self._back_at = time.monotonic()
         log.info("the role is back", role=self.name)
+
+    async def _within(self, problem: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do a part of the end of a stay; a process whose role hangs in one would be blind without a word."""
+        try:
+            async with asyncio.timeout(_LEAVE_SECONDS):
+                await work()
+        except TimeoutError:
+            msg = f"role {self.name}: {problem} within {_LEAVE_SECONDS:g} s"
+            raise BrokerUnavailableError(msg) from None
 
     async def _reach_brokers(self) -> None:
         while True:

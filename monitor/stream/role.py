@@ -17,6 +17,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from monitor.errors import InvariantError, SendError
+from monitor.observe.ending import end_tasks
 from monitor.stream.beginnings import Beginnings
 from monitor.stream.careful import Tries
 from monitor.stream.chunks import Chunk, Partition, RoleApp
@@ -129,8 +130,7 @@ class Role(ABC):
         """Forget what is held, as a crash would. `leave` follows, when brokers answer again."""
         self.fence()
         if self._ticker is not None:
-            self._ticker.cancel()
-            await asyncio.wait([self._ticker])
+            await end_tasks([self._ticker])
         slots, self._slots = self._slots, {}
         for slot in slots.values():
             await _stop_opening(slot)
@@ -306,9 +306,8 @@ class Role(ABC):
 
 
 async def _stop_opening(slot: _Slot) -> None:
-    if slot.opening is not None and not slot.opening.done():
-        slot.opening.cancel()
-        await asyncio.wait([slot.opening])
+    if slot.opening is not None:
+        await end_tasks([slot.opening])
 
 
 class SendingRole(Role):

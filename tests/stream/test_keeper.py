@@ -152,6 +152,20 @@ async def test_a_passing_fault_ends_the_stay_and_the_next_one_begins(
     assert not stage.fatal
 
 
+@pytest.mark.parametrize("part", ["drop", "leave"])
+async def test_a_stay_that_does_not_end_ends_the_process(
+    tmp_path: Path, part: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "_LEAVE_SECONDS", 0.05)
+    stage = Stage(tmp_path)
+    await stage.keeper.start()
+    monkeypatch.setattr(stage.stays[0], part, asyncio.Event().wait)
+    stage.stays[0].on_fatal(send_error(errors.KafkaTimeoutError()))
+    await stage.until(lambda: stage.fatal)
+    assert isinstance(stage.fatal[0], BrokerUnavailableError)
+    assert len(stage.stays) == 1
+
+
 async def test_a_broken_invariant_ends_the_process(tmp_path: Path):
     stage = Stage(tmp_path)
     await stage.keeper.start()
