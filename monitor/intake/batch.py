@@ -66,6 +66,10 @@ class SourceRecord(Protocol):
     def value(self) -> bytes | None:
         """What the gateway wrote."""
 
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """What it wrote beside it."""
+
 
 class Reader(Protocol):
     """Who reads records of one source."""

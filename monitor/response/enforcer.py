@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aiokafka import AIOKafkaProducer
-    from aiokafka.structs import ConsumerRecord
 
     from monitor.observe.metrics import Metrics
     from monitor.settings import Settings
+    from monitor.stream.records import FetchedRecord
     from monitor.wire.credentials import CredentialStatusEntry
 
 log = structlog.get_logger(__name__)
@@ -201,7 +201,7 @@ class Enforcer:
 
     # Findings
 
-    async def take_findings(self, records: Sequence[ConsumerRecord]) -> None:
+    async def take_findings(self, records: Sequence[FetchedRecord]) -> None:
         """Begin to decide about findings and observations, in order; returns once there is room for more.
 
         Those below `findings_offset` were decided before, perhaps by another enforcer.
@@ -218,16 +218,16 @@ class Enforcer:
         """
         await self._deciding.at_most(0)
 
-    async def apply_findings(self, records: Sequence[ConsumerRecord]) -> None:
+    async def apply_findings(self, records: Sequence[FetchedRecord]) -> None:
         """Decide about findings and observations, in order; returns once that is durable."""
         await self.take_findings(records)
         await self.decided()
 
-    def _decide(self, record: ConsumerRecord) -> Step:
+    def _decide(self, record: FetchedRecord) -> Step:
         if record.offset < self._book.position.findings_offset:
             return Step()
         try:
-            entry = orjson.loads(record.value)
+            entry = orjson.loads(record.value or b"")
             if entry["v"] == FORMAT_VERSION:
                 return self._judge(entry, record)
         except (orjson.JSONDecodeError, KeyError, TypeError):
@@ -238,7 +238,7 @@ class Enforcer:
         )
         raise InvariantError(msg)
 
-    def _judge(self, entry: dict[str, Any], record: ConsumerRecord) -> Step:
+    def _judge(self, entry: dict[str, Any], record: FetchedRecord) -> Step:
         now_ms, book = _now_ms(), self._book
         if entry["kind"] == "observation" and entry["what"] == "gap":
             # Every worker that meets it tells of it.
@@ -327,7 +327,7 @@ class Enforcer:
         async for record in activation.read_control(self._settings, self._book.position.control_offset):
             await self._writer.change(partial(self._publish, record))
 
-    def _publish(self, record: ConsumerRecord) -> Step:
+    def _publish(self, record: FetchedRecord) -> Step:
         book, before = self._book, self._rules
         book.position = msgspec.structs.replace(book.position, control_offset=record.offset + 1)
         decision, self._rules = activation.on_act(before, record, _now_ms())

@@ -14,12 +14,11 @@ from monitor.stream.role import SendingRole
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from aiokafka.structs import ConsumerRecord
-
     from monitor.observe.metrics import Metrics
     from monitor.response.operators.duty import Duty
     from monitor.settings import Settings
     from monitor.stream.chunks import Partition, RoleApp
+    from monitor.stream.records import FetchedRecord
 
 
 class FindingsPartition(OpenPartition):
@@ -46,13 +45,13 @@ class FindingsPartition(OpenPartition):
             raise InvariantError(msg)
         self._duty.begin(self._enforcer.people)
 
-    async def take(self, records: Sequence[ConsumerRecord]) -> None:
+    async def take(self, records: Sequence[FetchedRecord]) -> None:
         """Begin to decide: what comes while one transaction is made durable goes into the next one together."""
         await self._enforcer.take_findings(records)
 
     async def take_alone(
         self,
-        record: ConsumerRecord,
+        record: FetchedRecord,
         fatal: int | None,
         trying: Callable[[int], Awaitable[None]],
     ) -> None:

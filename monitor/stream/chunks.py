@@ -4,8 +4,8 @@ Faust gives group membership, assignment, agents and flow control. Its acks, tab
 or repeat records under faults (docs/adr), so a chunk crosses it as *one* message whose value is the
 list of records, on a topic without acks, and offsets are committed by us.
 
-This module and fetching.py beside it are the only ones that touch what is private in Faust 0.15.3 and
-aiokafka 0.14.0; both are pinned, and tests/stream guards every assumption made here.
+This module, and fetching.py and records.py beside it, are the only ones that touch what is private in Faust
+0.15.3 and aiokafka 0.14.0; both are pinned, and tests/stream guards every assumption made here.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from aiokafka import AIOKafkaConsumer
-    from aiokafka.structs import ConsumerRecord
 
     from monitor.settings import KafkaSettings
+    from monitor.stream.records import FetchedRecord
 
 #: Most records that one fetch hands over: it bounds memory and the pause before the loop runs again.
 MAXIMUM_CHUNK = 2000
+#: Faust is told that a producer made each timestamp: nobody asks.
+_CREATE_TIME = 0
 #: How long a fetch waits while some partition has no position yet, in seconds.
 _UNPOSITIONED_SECONDS = 0.02
 #: How long a partition that was added to a topic may stay unread, in seconds.
@@ -62,7 +64,7 @@ class Chunk:
 
     start: int
     next: int
-    records: Sequence[ConsumerRecord]
+    records: Sequence[FetchedRecord]
     round: int = 0
 
 
@@ -166,7 +168,7 @@ class _ChunkThread(AIOKafkaConsumerThread):
                     last.partition,
                     last.offset,
                     last.timestamp,
-                    last.timestamp_type,
+                    _CREATE_TIME,
                     (),
                     None,
                     Chunk(start, after, records, self._rounds.get(tp, 0)),

@@ -40,12 +40,11 @@ from monitor.wire.rejected import encode_rejected
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from aiokafka.structs import ConsumerRecord
-
     from monitor.core.subjects import Subjects
     from monitor.observe.metrics import Metrics
     from monitor.settings import Settings
     from monitor.stream.chunks import Partition, RoleApp
+    from monitor.stream.records import FetchedRecord
 
 log = structlog.get_logger(__name__)
 
@@ -132,7 +131,7 @@ class DetectPartition(OpenPartition):
             seconds=round(seconds, 3),
         )
 
-    async def take(self, records: Sequence[ConsumerRecord]) -> None:
+    async def take(self, records: Sequence[FetchedRecord]) -> None:
         """Apply routed records, giving way to other tasks at least every `SLICE_SECONDS`."""
         detector = self._detector
         began = time.perf_counter()
@@ -171,7 +170,7 @@ class DetectPartition(OpenPartition):
 
     async def take_alone(
         self,
-        record: ConsumerRecord,
+        record: FetchedRecord,
         fatal: int | None,
         trying: Callable[[int], Awaitable[None]],
     ) -> None:
@@ -214,7 +213,7 @@ class DetectPartition(OpenPartition):
         self._taking -= 1
         self._position = position
 
-    def _measure(self, record: ConsumerRecord, rows: int) -> None:
+    def _measure(self, record: FetchedRecord, rows: int) -> None:
         """Count how late rows were applied, by the arrival of the oldest source record among theirs."""
         self._arrived_ms = routed.arrived_ms(record.headers)
         if self._arrived_ms is not None:

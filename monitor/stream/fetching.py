@@ -1,12 +1,12 @@
-"""How the role consumers fetch: an aiokafka consumer whose requests do not keep a busy partition waiting.
+"""How the role consumers fetch: an aiokafka consumer with lean records, and requests that are short where needed.
 
 aiokafka has one fetch under way per broker. Where records of a partition are not taken within 100 ms, it
 asks for the other partitions alone; if those have nothing new, the broker keeps that request for
 `fetch_max_wait_ms`, and the partition with the backlog, once taken, waits for it. So such a request waits
 for a moment only.
 
-Beside chunks.py this module is the only one that touches what is private in aiokafka 0.14.0;
-tests/stream/test_fetching.py guards every assumption made here.
+Beside chunks.py this module and records.py are the only ones that touch how aiokafka 0.14.0 fetches, which is
+private; tests/stream/test_fetching.py and test_records.py guard every assumption made here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 import aiokafka
-from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
+
+from monitor.stream.records import LeanRecords
 
 #: How long a broker may keep a request while fetched records of that broker wait to be taken, in ms.
 BUSY_WAIT_MS: Final = 10
@@ -40,3 +42,11 @@ class RoleFetcher(Fetcher):  # type: ignore[misc]  # as above
             if node in busy:
                 request._max_wait_ms = min(request._max_wait_ms, BUSY_WAIT_MS)  # noqa: SLF001
         return actions
+
+    async def _proc_fetch_request(self, assignment: Any, node_id: Any, request: Any) -> Any:
+        """Fetch, and let each result give lean records; nobody has taken any of it at that moment."""
+        news = await super()._proc_fetch_request(assignment, node_id, request)
+        for result in self._records.values():
+            if type(result) is FetchResult and type(result._partition_records) is PartitionRecords:  # noqa: SLF001
+                result._partition_records = LeanRecords(result._partition_records)  # noqa: SLF001
+        return news

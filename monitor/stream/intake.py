@@ -34,10 +34,8 @@ from monitor.wire.routed import arrival_header, encode_packed
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from aiokafka.structs import ConsumerRecord
-
     from monitor.core.events import Row
-    from monitor.intake.batch import Packer, Piece
+    from monitor.intake.batch import Packer, Piece, SourceRecord
     from monitor.intake.event import Event
     from monitor.intake.formats import Decoder
     from monitor.intake.inputs import Input
@@ -45,6 +43,7 @@ if TYPE_CHECKING:
     from monitor.stream.chunks import Partition, RoleApp
     from monitor.stream.gaps import Gaps
     from monitor.stream.outlet import RoutedOutlet
+    from monitor.stream.records import FetchedRecord
     from monitor.stream.sender import Headers
 
 #: Records decoded without giving way to other tasks: about 10 ms of work.
@@ -77,11 +76,11 @@ class IntakePartition(OpenPartition):
 
     @abstractmethod
     def rows(
-        self, records: Sequence[ConsumerRecord], targets: dict[int, list[Piece]], delivery: Delivery
+        self, records: Sequence[FetchedRecord], targets: dict[int, list[Piece]], delivery: Delivery
     ) -> None:
         """Add the rows of some records to their routed partitions, in order."""
 
-    async def take(self, records: Sequence[ConsumerRecord]) -> None:
+    async def take(self, records: Sequence[FetchedRecord]) -> None:
         """Decode, route and send records; what is sent is acknowledged later."""
         delivery = Delivery()
         targets: dict[int, list[Piece]] = {}
@@ -101,7 +100,7 @@ class IntakePartition(OpenPartition):
         await self.outlet.routed.room()
         await self.outlet.rejected.room()
 
-    def headers(self, records: Sequence[ConsumerRecord]) -> Headers:  # noqa: ARG002 - for those who have some
+    def headers(self, records: Sequence[FetchedRecord]) -> Headers:  # noqa: ARG002 - for those who have some
         """Return what a routed record says of these records beside their rows."""
         return ()
 
@@ -202,12 +201,12 @@ class SourcePartition(IntakePartition):
         self._feed.close(self._week)
         await super().close()
 
-    def headers(self, records: Sequence[ConsumerRecord]) -> Headers:
+    def headers(self, records: Sequence[FetchedRecord]) -> Headers:
         """Return when the oldest of the records arrived: what is applied late is counted by it."""
         return (arrival_header(records[0].timestamp),)
 
     def rows(
-        self, records: Sequence[ConsumerRecord], targets: dict[int, list[Piece]], delivery: Delivery
+        self, records: Sequence[FetchedRecord], targets: dict[int, list[Piece]], delivery: Delivery
     ) -> None:
         """Decode gateway records; one that cannot be read goes to the dead letters."""
         if self._packer is None:
@@ -231,7 +230,7 @@ class SourcePartition(IntakePartition):
         count(self._name, "unrouted").inc(taken.unrouted)
         self.outlet.metrics.repeated_records_total.labels(self._name).inc(taken.repeated)
 
-    def events(self, record: ConsumerRecord) -> Sequence[Event] | None:
+    def events(self, record: SourceRecord) -> Sequence[Event] | None:
         """Return the events of a record; None where it went to the dead letters."""
         try:
             if record.offset in self.left_out:
@@ -244,14 +243,14 @@ class SourcePartition(IntakePartition):
             self._reject_of_batch(record, events, self._delivery)
         return events
 
-    def failed(self, record: ConsumerRecord, error: Exception) -> None:
+    def failed(self, record: SourceRecord, error: Exception) -> None:
         """Send a record to the dead letters."""
         if isinstance(error, RejectedRecordError):
             self._reject(record, error.reason, error.detail, self._delivery)
         else:
             self._reject(record, "internal", f"reading it failed with {type(error).__name__}", self._delivery)
 
-    def _reject_of_batch(self, record: ConsumerRecord, events: PartlyRead, delivery: Delivery) -> None:
+    def _reject_of_batch(self, record: SourceRecord, events: PartlyRead, delivery: Delivery) -> None:
         """Write letters for the events of a batch that could not be read; the others count."""
         for number, reason, detail in events.refusals:
             self._reject(record, reason, detail, delivery, number)
@@ -260,7 +259,7 @@ class SourcePartition(IntakePartition):
             self.outlet.metrics.rejected_total.labels(self._name, "more_of_a_batch").inc(more)
 
     def _reject(
-        self, record: ConsumerRecord, reason: str, detail: str, delivery: Delivery, event: int | None = None
+        self, record: SourceRecord, reason: str, detail: str, delivery: Delivery, event: int | None = None
     ) -> None:
         topic, partition = self.tp
         metrics = self.outlet.metrics
@@ -293,7 +292,7 @@ class StatusPartition(IntakePartition):
 
     def rows(
         self,
-        records: Sequence[ConsumerRecord],
+        records: Sequence[FetchedRecord],
         targets: dict[int, list[Piece]],
         delivery: Delivery,  # noqa: ARG002 - nothing is rejected here
     ) -> None:

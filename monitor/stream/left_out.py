@@ -12,14 +12,13 @@ from monitor.wire.rejected import encode_rejected
 from monitor.wire.routed_head import covered
 
 if TYPE_CHECKING:
-    from aiokafka.structs import ConsumerRecord
-
     from monitor.core.events import RowsRecord, RulesRecord
+    from monitor.stream.records import FetchedRecord
 
 log = structlog.get_logger(__name__)
 
 
-def alone(record: ConsumerRecord, fatal: int | None) -> RowsRecord | RulesRecord | None:
+def alone(record: FetchedRecord, fatal: int | None) -> RowsRecord | RulesRecord | None:
     """Return a routed record that is taken alone.
 
     Where it ends processes as a whole (`fatal` is `WHOLE`) it is not decoded: its rows are left out, and a rule
@@ -30,7 +29,7 @@ def alone(record: ConsumerRecord, fatal: int | None) -> RowsRecord | RulesRecord
     return routed.decode(record.value, _place(record))
 
 
-def fatal_letter(record: ConsumerRecord, entry: RowsRecord | None, fatal: int) -> bytes:
+def fatal_letter(record: FetchedRecord, entry: RowsRecord | None, fatal: int) -> bytes:
     """Return the dead letter of an event of a routed record, or of all that it covers; None is a rule set."""
     if entry is None:
         topic, partition, offset = record.topic, record.partition, record.offset
@@ -53,5 +52,5 @@ def fatal_letter(record: ConsumerRecord, entry: RowsRecord | None, fatal: int) -
     )
 
 
-def _place(record: ConsumerRecord) -> str:
+def _place(record: FetchedRecord) -> str:
     return f"{record.topic}-{record.partition} offset {record.offset}"

@@ -12,9 +12,8 @@ from monitor.wire.positions import WHOLE, PositionNote
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from aiokafka.structs import ConsumerRecord
-
     from monitor.stream.chunks import Chunk, Partition
+    from monitor.stream.records import FetchedRecord
 
 
 class Continuity:
@@ -29,7 +28,7 @@ class Continuity:
         self._place = f"{tp.topic}-{tp.partition}"
         self.next = position
 
-    def admit(self, chunk: Chunk) -> Sequence[ConsumerRecord]:
+    def admit(self, chunk: Chunk) -> Sequence[FetchedRecord]:
         """Return the records of a chunk that were not taken before.
 
         Raises InvariantError where records between the last chunk and this one are missing.
@@ -67,12 +66,12 @@ class OpenPartition(ABC):
         """Make ready for the record at `committed`; called once, before any record."""
 
     @abstractmethod
-    async def take(self, records: Sequence[ConsumerRecord]) -> None:
+    async def take(self, records: Sequence[FetchedRecord]) -> None:
         """Apply records, in order."""
 
     async def take_alone(
         self,
-        record: ConsumerRecord,
+        record: FetchedRecord,
         fatal: int | None,
         trying: Callable[[int], Awaitable[None]],
     ) -> None:
