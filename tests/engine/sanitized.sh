@@ -18,4 +18,5 @@ export ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$copy PYTHONMALLOC=malloc CI=true
 "$python" -c 'import sys
 from monitor.engine import router
 sys.exit(not (router.__file__.startswith(sys.argv[1]) and b"__asan_" in open(router.__file__, "rb").read()))' "$copy"
-"$python" -m pytest -q -p no:cacheprovider tests/engine tests/intake/test_native.py tests/intake/test_rows.py "$@"
+# What ends the tests is written past Python, so it must not be captured.
+"$python" -m pytest -q --capture=sys -p no:cacheprovider tests/engine tests/intake/test_native.py tests/intake/test_rows.py "$@"

@@ -16,10 +16,10 @@ class Blake2b {
         std::memcpy(h_, start, sizeof h_);
         h_[0] ^= 0x01010000 ^ (key.size() << 8) ^ size;
         uint8_t person[16] = {};
-        std::memcpy(person, personal.data(), std::min(personal.size(), sizeof person));
+        std::copy_n(personal.begin(), std::min(personal.size(), sizeof person), person);
         h_[6] ^= word(person);
         h_[7] ^= word(person + 8);
-        std::memcpy(key_, key.data(), key.size());
+        std::copy(key.begin(), key.end(), key_);
         std::memcpy(after_key_, h_, sizeof h_);
         if (keyed_) compress(after_key_, key_, sizeof key_, false);
     }
