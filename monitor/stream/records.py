@@ -1,7 +1,7 @@
 """Records as the roles see them, unpacked from fetched batches with little work for each.
 
 aiokafka makes a dataclass of each record, by a generator that runs once for each, and leaves several objects
-to the garbage collector: more work than all of intake's. Here a batch becomes records in one list
+to the garbage collector: nearly as much work as decoding and routing its event. Here a batch becomes records in one list
 comprehension; what is skipped and where the next fetch goes on is as in aiokafka's
 `PartitionRecords._unpack_records`, whose state is used (tests/stream/test_records.py compares the two).
 """
