@@ -175,7 +175,10 @@ class Subject:
         return max(latest, default=NEVER)
 
     def prune(self, plan: Plan, append_ms: int) -> None:
-        """Free series that have expired, and entries that no rule looks back to; it changes no result."""
+        """Free series that have expired, and entries that no rule looks back to.
+
+        It changes no result, but for what a later rule with a longer timespan counts while it is warming.
+        """
         for key, series in list(self.series.items()):
             if series.expires_ms < append_ms:
                 del self.series[key]
