@@ -21,7 +21,8 @@ STEP = 12
 
 @pytest.mark.kafka
 def test_two_workers_a_rebalance_a_kill_and_a_published_rule_set(tmp_path: Path, kafka: str, prefix: str):
-    create_topic(kafka, f"{prefix}gate", 3)
+    # With `status` and `replay` six partitions: whatever the assignor does, each of two workers has one of `gate`.
+    create_topic(kafka, f"{prefix}gate", 4)
     rules = tmp_path / "rules.yml"
     rules.write_text(BASE + PER_CREDENTIAL, encoding="utf-8")
     stack = Stack(tmp_path, broker="cluster", bootstrap=kafka, prefix=prefix, rules={"paths": ["rules.yml"]})
