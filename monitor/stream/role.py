@@ -306,8 +306,10 @@ class Role(ABC):
 
 
 async def _stop_opening(slot: _Slot) -> None:
-    if slot.opening is not None:
-        await end_tasks([slot.opening])
+    if slot.opening is not None and not slot.opening.done():
+        # Once: when it is cancelled it closes what it has begun, which another cancellation would cut short.
+        slot.opening.cancel()
+        await asyncio.wait([slot.opening])
 
 
 class SendingRole(Role):
