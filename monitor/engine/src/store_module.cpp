@@ -6,12 +6,7 @@
 namespace engine {
 namespace {
 
-struct StoreObject {
-    PyObject_HEAD
-    Store *store;
-};
-
-Store &store_of(PyObject *self) { return *reinterpret_cast<StoreObject *>(self)->store; }
+Store &store_of(PyObject *self) { return Holder<Store>::of(self); }
 
 void parse(PyObject *arguments, const char *format, ...) {
     va_list into;
@@ -306,21 +301,11 @@ PyObject *census(PyObject *self, PyObject *) {
 Py_ssize_t length(PyObject *self) { return static_cast<Py_ssize_t>(store_of(self).size()); }
 
 PyObject *make(PyTypeObject *type, PyObject *arguments, PyObject *) {
-    return guarded([&]() -> PyObject * {
+    return Holder<Store>::make(type, [&] {
         PyObject *host = nullptr, *invariant = nullptr;
         parse(arguments, "OO", &host, &invariant);
-        const auto allocate = reinterpret_cast<allocfunc>(PyType_GetSlot(type, Py_tp_alloc));
-        const Ref self = Ref::checked(allocate(type, 0));
-        reinterpret_cast<StoreObject *>(self.get())->store = new Store(host, invariant);
-        return Ref(self).release();
+        return std::make_unique<Store>(host, invariant);
     });
-}
-
-void destroy(PyObject *self) {
-    PyTypeObject *type = Py_TYPE(self);
-    delete reinterpret_cast<StoreObject *>(self)->store;
-    reinterpret_cast<freefunc>(PyType_GetSlot(type, Py_tp_free))(self);
-    Py_DECREF(reinterpret_cast<PyObject *>(type));
 }
 
 PyMethodDef methods[] = {{"set_plan", set_plan, METH_O, nullptr},
@@ -353,13 +338,13 @@ PyMethodDef methods[] = {{"set_plan", set_plan, METH_O, nullptr},
                          {nullptr, nullptr, 0, nullptr}};
 
 PyType_Slot slots[] = {{Py_tp_new, reinterpret_cast<void *>(make)},
-                       {Py_tp_dealloc, reinterpret_cast<void *>(destroy)},
+                       {Py_tp_dealloc, reinterpret_cast<void *>(Holder<Store>::dealloc)},
                        {Py_tp_methods, methods},
                        {Py_mp_length, reinterpret_cast<void *>(length)},
                        {Py_sq_length, reinterpret_cast<void *>(length)},
                        {0, nullptr}};
 
-PyType_Spec spec = {"monitor.engine._store.Store", sizeof(StoreObject), 0, Py_TPFLAGS_DEFAULT, slots};
+PyType_Spec spec = {"monitor.engine._store.Store", sizeof(Holder<Store>), 0, Py_TPFLAGS_DEFAULT, slots};
 
 }  // namespace
 }  // namespace engine
