@@ -27,6 +27,7 @@ _END_SECONDS: Final = 8.0
 _TAIL_LINES: Final = 15
 #: Below what Linux gives to outgoing connections, so that none of those takes a port we chose.
 _PORTS: Final = range(20_000, 32_000)
+_reservations: Final[list[socket.socket]] = []
 
 
 class DemoError(MonitorError):
@@ -198,25 +199,35 @@ def monitor_command(*arguments: str) -> list[str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return different TCP ports of loopback that nobody listens on now."""
-    held: list[socket.socket] = []
-    try:
-        for port in random.sample(_PORTS, len(_PORTS)):
-            probe = socket.socket()
-            # No SO_REUSEADDR: it would take a port that another server is just leaving.
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                probe.close()
-                continue
-            held.append(probe)
-            if len(held) == count:
-                return [probe.getsockname()[1] for probe in held]
-    finally:
-        for probe in held:
-            probe.close()
+    """Return different TCP ports of loopback that nobody listens on now.
+
+    They stay ours until this process ends: no other process that asks here is given one of them, though
+    who listens on it may start only later. Raises DemoError.
+    """
+    ports: list[int] = []
+    for port in random.sample(_PORTS, len(_PORTS)):
+        if (reservation := _reserve(port)) is not None:
+            _reservations.append(reservation)
+            ports.append(port)
+            if len(ports) == count:
+                return ports
     msg = f"fewer than {count} free ports between {_PORTS.start} and {_PORTS.stop} on 127.0.0.1"
     raise DemoError(msg)
+
+
+def _reserve(port: int) -> socket.socket | None:
+    # The UDP port of the same number says that it is given away: nothing of ours speaks UDP, and the kernel
+    # gives it back however we end. A listener's TCP port cannot be held for it.
+    reservation = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    # No SO_REUSEADDR: it would take a port that another server is just leaving.
+    with socket.socket() as probe:
+        try:
+            reservation.bind(("127.0.0.1", port))
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            reservation.close()
+            return None
+    return reservation
 
 
 def _told(child: Child, problem: str) -> str:

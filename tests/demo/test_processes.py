@@ -129,3 +129,12 @@ def test_free_ports_are_different_and_not_of_those_that_connections_take():
     ports = free_ports(5)
     assert len(set(ports)) == 5
     assert all(20_000 <= port < 32_000 for port in ports)
+
+
+def test_a_port_that_was_given_away_is_given_to_no_other_process():
+    """Who asked may listen on it only seconds later."""
+    ask = "import sys; from monitor.demo import processes as p; p._PORTS = range(*map(int, sys.argv[1:])); p.free_ports(1)"
+    [port] = free_ports(1)
+    other = [sys.executable, "-c", ask, str(port), str(port + 1)]
+    refused = subprocess.run(other, check=False, capture_output=True, text=True)
+    assert f"fewer than 1 free ports between {port} and {port + 1}" in refused.stderr

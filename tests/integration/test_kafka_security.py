@@ -17,10 +17,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
+from monitor.demo.processes import free_ports
 from monitor.stream.plan import Right, rights_of
 from tests.integration.stack import Stack, wait_for
 from tests.integration.test_loop import LIMIT, event
-from tests.rig.broker import create_topic, free_ports
+from tests.rig.broker import create_topic
 from tests.rig.certificates import make_certificates
 from tests.rig.cluster import Cluster
 

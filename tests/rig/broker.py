@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from monitor.demo.processes import free_ports
 from tests.rig import guard
 
 ROOT: Final = Path(__file__).parents[2]
@@ -29,6 +29,8 @@ JAVA: Final = ("java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"
 # Nobody waits for a node: its guard ends it. Held here so that Python does not take it for forgotten.
 _started: Final[list[subprocess.Popen[bytes]]] = []
 
+# Retention would first look 30 s after the start, and every 5 min: events of tests have times of long ago,
+# and would go while they are read. So it looks a day later.
 PROPERTIES: Final = """\
 process.roles=broker,controller
 node.id=1
@@ -43,6 +45,7 @@ auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 log.cleaner.backoff.ms=200
+log.initial.task.delay.ms=86400000
 offsets.topic.num.partitions=4
 offsets.topic.replication.factor=1
 transaction.state.log.num.partitions=4
@@ -138,16 +141,6 @@ def _wait(server: str, process: subprocess.Popen[bytes], out: Path) -> None:
                 raise RuntimeError(msg) from None
         else:
             return
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of loopback that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [held.getsockname()[1] for held in sockets]
-    finally:
-        for held in sockets:
-            held.close()
 
 
 def run_owner() -> int:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from monitor.demo.processes import free_ports
 from tests.rig import guard
-from tests.rig.broker import CLUSTER_ID, JARS, START_SECONDS, free_ports, run_owner
+from tests.rig.broker import CLUSTER_ID, JARS, START_SECONDS, run_owner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +34,7 @@ log.dirs={folder}/log
 num.partitions=1
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
+log.initial.task.delay.ms=86400000
 offsets.topic.num.partitions=4
 offsets.topic.replication.factor={copies}
 transaction.state.log.num.partitions=4
