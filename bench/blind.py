@@ -19,6 +19,7 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import count, pairwise
 from pathlib import Path
@@ -185,7 +186,9 @@ class Bench:
         await asyncio.to_thread(act.do, self.crew)
         done = time.monotonic()
         since, until = began - BEFORE_SECONDS, done + AFTER_SECONDS
-        names = await self.seen(since, until)
+        await self.seen(since, until)
+        # Whoever was due until all of these were seen belongs to it too.
+        names = await self.seen(since, time.monotonic())
         longest: dict[str, list[float]] = {}
         now = time.monotonic()
         for step in SEEN:
@@ -232,7 +235,7 @@ class Bench:
                 running = asyncio.create_task(self.steadily(HOT_PROBES, self._by_turns(hot)))
                 began = time.monotonic()
                 names = await self.seen(began, began + seconds)
-                running.cancel()
+                await ended(running)
             finally:
                 load.close()
             found, now = self._many.seen["finding"], time.monotonic()
@@ -244,6 +247,13 @@ class Bench:
                 ]
                 told[f"{'half by one' if hot else 'all alike'}, {says}"] = percentiles(times)
         return told
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    """End a task; raises what it failed with."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def show(told: Told) -> None:
@@ -276,7 +286,7 @@ async def measure(options: argparse.Namespace, folder: Path, bootstrap: str) -> 
                 if act.name in options.only:
                     acts.append(await bench.act(act))
                     show(acts[-1])
-            running.cancel()
+            await ended(running)
             load.close()
             if HOT_PART in options.only:
                 told = await bench.hot(options.hot_rate, options.hot_seconds)
