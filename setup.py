@@ -30,7 +30,15 @@ def extension(name: str, *sources: str) -> Extension:
 
 setup(
     ext_modules=[
-        extension("_store", "judging.cpp", "records.cpp", "store.cpp", "store_module.cpp", "wanted.cpp"),
+        extension(
+            "_store",
+            "judging.cpp",
+            "records.cpp",
+            "recovering.cpp",
+            "store.cpp",
+            "store_module.cpp",
+            "wanted.cpp",
+        ),
         extension("_router", "router_module.cpp", "router_batch.cpp", "router_json.cpp", "router_rows.cpp"),
     ],
     options={"bdist_wheel": {"py_limited_api": "cp311"}},

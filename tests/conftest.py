@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from monitor import engine
+from monitor.core.detector import Detector
 from monitor.stream.embedded import EmbeddedBroker
+from tests.core.samples import detectors_of
 from tests.rig import broker as rig
+from tests.rig.native import native
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +33,19 @@ settings.register_profile(
     phases=(Phase.explicit, Phase.generate),
 )
 settings.load_profile("ci" if os.environ.get("CI") else "hand")
+
+
+@pytest.fixture(scope="module", params=["pure", "native"])
+def both_detectors(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run a module's tests once for each; where the native one is missing, that is a failure in CI."""
+    kind = Detector
+    if request.param == "native":
+        native(engine.store)
+        from monitor.engine.native import NativeDetector
+
+        kind = NativeDetector
+    with detectors_of(kind):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from monitor import engine
 from monitor.core.detector import Detector
 from monitor.engine.native import SAVED_AT_ONCE, NativeDetector
+from monitor.engine.recovered import NativeRecoveredState
 from monitor.wire import state
 from monitor.wire.pages import LONGEST_PAGE
 
@@ -27,6 +28,13 @@ def new_detector(partition: int, **options: Any) -> Detector:
     """Return a detector with the arguments of `Detector`; it reads subjects as `wire.state` packs them."""
     kind = Detector if engine.store is None else NativeDetector
     return kind(partition, unpack=state.unpack_subject, **options)
+
+
+def recovered_state(detector: Detector, place: str) -> state.RecoveredState:
+    """Return what takes the records of a state partition for a detector that holds nothing yet."""
+    if isinstance(detector, NativeDetector):
+        return NativeRecoveredState(place, detector)
+    return state.RecoveredState(place)
 
 
 class Saving:

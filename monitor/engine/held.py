@@ -232,6 +232,10 @@ class HeldSubjects:
     def _restore(self, key: SubjectKey, stamp: int, packed: bytes, until_ms: int | None) -> None:
         self._store.restore(*key, stamp, packed, until_ms is None, NEVER if until_ms is None else until_ms)
 
+    def note_lasting(self, keys: Sequence[SubjectKey]) -> None:
+        """Note subjects that were restored and always count."""
+        self._lasting += keys
+
     def take_lasting(self) -> list[SubjectKey]:
         """Return those that always count, of what was restored since the last call and is still held."""
         if not self._lasting:

@@ -62,7 +62,8 @@ class NativeDetector(Detector):
     def __init__(self, partition: int, *, unpack: Unpack | None = None, **options: Any) -> None:
         super().__init__(partition, unpack=unpack, **options)
         self.store = engine.store.Store(self, InvariantError)
-        self.subjects = HeldSubjects(self.store)  # type: ignore[assignment]
+        self._held = HeldSubjects(self.store)
+        self.subjects = self._held  # type: ignore[assignment]
         self._listening = HeldListening(self.subjects, options.get("quiet_ms", 2 * 60_000))
         self._at_hand: tuple[RowsRecord, Place] | None = None
         self._plan_changed()
@@ -83,6 +84,16 @@ class NativeDetector(Detector):
         """Return how near rules came, as snapshots found it since the last call (see `Nearness`)."""
         highest = {(key, timespan_ms): held for key, timespan_ms, held in self.store.take_nearest()}
         return shares(highest, self._plan)
+
+    def settle(self, at: int, limit: int) -> list[SubjectKey]:
+        """Make ready up to `limit` subjects that the store recovered, from the one at `at` on.
+
+        Returns those that stand in pages, which the store has not.
+        """
+        lasting, paged = self.store.settle(at, limit)
+        self._held.note_lasting(lasting)
+        keys: list[SubjectKey] = paged
+        return keys
 
     def snapshot_subject(self, key: SubjectKey) -> list[Any]:
         """Return a subject in a plain form."""

@@ -11,23 +11,26 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from monitor.engine.detectors import Saving
+from monitor.engine.detectors import Saving, recovered_state
 from monitor.errors import ConfigurationError, Fault
 from monitor.stream.read import read_to_end
 from monitor.wire import state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from monitor.core.detector import Detector
     from monitor.core.subjects import SubjectKey
     from monitor.observe.metrics import Metrics
     from monitor.settings import KafkaSettings
+    from monitor.wire.state import ReadRecord
 
 log = structlog.get_logger(__name__)
 
 #: Longest stretch without giving way to other tasks, in seconds.
 SLICE_SECONDS = 0.01
+#: Records of state that are taken in one go.
+TAKEN_AT_ONCE = 1_000
 #: Subjects looked at in each flush for being freed.
 SWEEP_SUBJECTS = 2_000
 #: Seconds between two lines of the log that say how far a recovery is.
@@ -97,7 +100,8 @@ class SavedState:
             return await self._recover(kafka)
 
     async def _recover(self, kafka: KafkaSettings) -> Recovery:
-        recovered = await self._read(kafka)
+        recovered = recovered_state(self._detector, self._place)
+        await self._read(kafka, recovered)
         rules = recovered.single(state.RULES_KEY)
         if rules is not None:
             stamp, snapshot = rules
@@ -105,26 +109,26 @@ class SavedState:
             self._rules_version = self._detector.rules_version
         subjects = 0
         began = time.perf_counter()
-        for found in recovered.subjects():
-            self._restore(found)
-            subjects += 1
-            if not subjects % 256 and time.perf_counter() - began > SLICE_SECONDS:
+        for some in recovered.subjects():
+            for found in some:
+                self._restore(found)
+            subjects += len(some)
+            if time.perf_counter() - began > SLICE_SECONDS:
                 await asyncio.sleep(0)
                 began = time.perf_counter()
         marks = recovered.single(state.MARKS_KEY)
         if marks is not None:
             self._marks_stamp = marks[0]
             self._detector.marks.restore(marks[1])
-        return Recovery(recovered.records, subjects, marks is not None)
+        return Recovery(recovered.records, subjects + recovered.in_place, marks is not None)
 
-    async def _read(self, kafka: KafkaSettings) -> state.RecoveredState:
-        recovered = state.RecoveredState(self._place)
+    async def _read(self, kafka: KafkaSettings, recovered: state.RecoveredState) -> None:
         progress = self._metrics.recovery_records.labels(str(self._partition))
-        told, add = time.monotonic(), recovered.add
+        told = time.monotonic()
+        records: Sequence[ReadRecord]
         async for records, position, end in read_to_end(kafka, self._topic, self._partition):
-            for at in range(0, len(records), 1_000):
-                for record in records[at : at + 1_000]:
-                    add(record.key, record.value, record.offset)
+            for at in range(0, len(records), TAKEN_AT_ONCE):
+                recovered.add_all(records[at : at + TAKEN_AT_ONCE])
                 await asyncio.sleep(0)
             progress.set(end - position)
             if time.monotonic() - told > PROGRESS_SECONDS:
@@ -133,7 +137,6 @@ class SavedState:
                     "reading state", partition=self._partition, records=recovered.records, left=end - position
                 )
         progress.set(0)
-        return recovered
 
     def _restore(self, found: state.RecoveredSubject) -> None:
         if found.extra:

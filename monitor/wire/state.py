@@ -15,7 +15,8 @@ is read too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -23,7 +24,7 @@ from monitor.errors import InvariantError
 from monitor.wire.pages import LONG_BYTES, LONGEST_PAGE, cut_numbers, cut_text, digest_of, digests_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from monitor.core.subjects import SubjectKey
 
@@ -33,12 +34,32 @@ MARKS_KEY: Final = b"m"
 RULES_KEY: Final = b"r"
 _SUBJECT: Final = b"s"
 _PAGE: Final = b"p"
+#: Stands in the key of a subject's own record; those of version 1 had other pieces.
+_WHOLE: Final = "0"
 _PAGES_EXT: Final = 1
+#: Subjects that are handed over together: some milliseconds of work.
+_AT_ONCE: Final = 256
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 #: Reads the content of a subject that has no pages.
 unpack_subject: Final = _decode
+
+
+class ReadRecord(Protocol):
+    """A record as a client of Kafka gives it."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Its key."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Its value; None says that the key is deleted."""
+
+    @property
+    def offset(self) -> int:
+        """Where it stands."""
 
 
 class EncodedSubject(NamedTuple):
@@ -110,11 +131,18 @@ class RecoveredState:
     def __init__(self, place: str) -> None:
         self._place = place
         self._singles: dict[bytes, tuple[int, bytes]] = {}
-        #: By the subject's key: (stamp, until, content).
-        self._heads: dict[bytes, tuple[int, int | None, Any]] = {}
+        #: (stamp, until, content), of records of this version.
+        self._heads: dict[SubjectKey, tuple[int, int | None, Any]] = {}
         self._pages: dict[SubjectKey, dict[bytes, bytes]] = {}
         self._before = _FormatBefore()
         self.records = 0
+        #: How many subjects the detector has already, beside those that `subjects` yields.
+        self.in_place = 0
+
+    def add_all(self, records: Sequence[ReadRecord]) -> None:
+        """Take records in the order of the log; raises as `add` does."""
+        for record in records:
+            self.add(record.key, record.value, record.offset)
 
     def add(self, key: bytes | None, value: bytes | None, offset: int) -> None:
         """Take the record at an offset; raises InvariantError where it is not ours."""
@@ -134,7 +162,7 @@ class RecoveredState:
             msg = f"{self._place} offset {offset}: not a state record ({error}); who else writes there?"
             raise InvariantError(msg) from None
 
-    def _take(self, key: bytes, version: int, stamp: int, third: int | None, content: Any) -> None:
+    def _take(self, key: bytes, version: Any, stamp: Any, third: Any, content: Any) -> None:
         if version not in {FORMAT_VERSION, FORMAT_BEFORE}:
             msg = f"state format {version}: this monitor reads {FORMAT_BEFORE} and {FORMAT_VERSION}"
             raise ValueError(msg)
@@ -142,27 +170,40 @@ class RecoveredState:
             if key not in self._singles or stamp >= self._singles[key][0]:
                 self._singles[key] = stamp, content
             return
-        if key[:1] != _SUBJECT:
-            _parse_key(key)
+        subject, index = _parse_key(key)
         if version == FORMAT_BEFORE:
-            self._before.add(*_parse_key(key), stamp, third or 0, content)
+            self._before.add(subject, index, stamp, third or 0, content)
             return
-        known = self._heads.get(key)
+        if index != _WHOLE or not isinstance(stamp, int) or not isinstance(third, int | None):
+            msg = "no record of a subject"
+            raise ValueError(msg)
+        if content is not None and not (content and isinstance(content, bytes | msgspec.msgpack.Ext)):
+            msg = "a subject that is neither packed nor in pages"
+            raise ValueError(msg)
+        known = self._heads.get(subject)
         if known is None or stamp >= known[0]:
-            self._heads[key] = stamp, third, content
+            self._heads[subject] = stamp, third, content
 
     def single(self, key: bytes) -> tuple[int, Any] | None:
         """Return (stamp, content) of the marks or the rule set, or None where there is none."""
         found = self._singles.get(key)
         return None if found is None else (found[0], _decode(found[1]))
 
-    def subjects(self) -> Iterator[RecoveredSubject]:
-        """Yield each subject once, and forget it. Raises InvariantError where a page is missing."""
-        for key in self._before.keys() - {_parse_key(head)[0] for head in self._heads}:
+    def subjects(self) -> Iterator[list[RecoveredSubject]]:
+        """Yield each subject once, some at a time, and forget it.
+
+        To be called once all records are taken, and the rules are restored. Raises InvariantError where a page is
+        missing.
+        """
+        left = self._subjects()
+        while some := list(islice(left, _AT_ONCE)):
+            yield some
+
+    def _subjects(self) -> Iterator[RecoveredSubject]:
+        for key in self._before.keys() - self._heads.keys():
             yield self._before.take(key)
         while self._heads:
-            raw, (stamp, until_ms, content) = self._heads.popitem()
-            key, _ = _parse_key(raw)
+            key, (stamp, until_ms, content) = self._heads.popitem()
             pages = self._pages.pop(key, {}) if self._pages else {}
             extra = frozenset(pages)
             if key in self._before:
@@ -173,7 +214,7 @@ class RecoveredState:
                 extra |= before.extra
             if content is None:
                 yield RecoveredSubject(key, stamp, None, None, None, extra)
-            elif pages:
+            elif pages or isinstance(content, msgspec.msgpack.Ext):
                 plain = _with_pages(content, key, pages, self._place)
                 yield RecoveredSubject(key, stamp, until_ms, None, plain, extra)
             else:
@@ -187,7 +228,8 @@ class RecoveredState:
         if key[:1] == _PAGE:
             self._pages.get(subject, {}).pop(key, None)
         else:
-            self._heads.pop(key, None)
+            if index == _WHOLE:
+                self._heads.pop(subject, None)
             self._before.forget(subject, index)
 
 

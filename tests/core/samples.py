@@ -34,7 +34,7 @@ def compile_pattern(text: str) -> Callable[[str], bool]:
     return lambda value: pattern.search(value) is not None
 
 
-#: The class of detectors that tests are given, last: see `tests/core/conftest.py`.
+#: The class of detectors that tests are given, last: see `both_detectors`.
 _detectors: list[type[Detector]] = [Detector]
 
 

@@ -5,25 +5,24 @@ from __future__ import annotations
 import gc
 import weakref
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.detector import Detector
 from monitor.core.events import RowsRecord, RulesRecord
+from monitor.engine import detectors
 from monitor.observe.metrics import Metrics
 from monitor.stream.saved import Record, SavedState
 from monitor.wire import pages, state
 from tests.core.samples import (
     EVENTS,
-    LATENESS_MS,
     Entry,
-    compile_pattern,
     event,
     logs,
+    new_detector,
     put,
     rule,
     rules_record,
@@ -34,6 +33,10 @@ from tests.core.test_detector_exact import dice
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterator, Sequence
+
+    from monitor.core.detector import Detector
+
+pytestmark = pytest.mark.usefixtures("both_detectors")
 
 METRICS = Metrics()
 PAGE_BYTES = 200
@@ -50,6 +53,14 @@ class Topic:
         return [(key, value) for key, value in newest.items() if value is not None]
 
 
+class Written(NamedTuple):
+    """A record where it stands."""
+
+    key: bytes
+    value: bytes | None
+    offset: int
+
+
 class OverTopic(SavedState):
     """Reads what stands in a `Topic`."""
 
@@ -57,17 +68,10 @@ class OverTopic(SavedState):
         super().__init__("state", 0, detector, METRICS)
         self._records = records
 
-    async def _read(self, _kafka: Any) -> state.RecoveredState:
-        recovered = state.RecoveredState("state-0")
-        for offset, (key, value) in enumerate(self._records):
-            recovered.add(key, value, offset)
-        return recovered
-
-
-def new_detector() -> Detector:
-    return Detector(
-        3, allowed_lateness_ms=LATENESS_MS, compile_pattern=compile_pattern, unpack=state.unpack_subject
-    )
+    async def _read(self, _kafka: Any, recovered: state.RecoveredState) -> None:
+        written = [Written(key, value, offset) for offset, (key, value) in enumerate(self._records)]
+        for at in range(0, len(written), 7):
+            recovered.add_all(written[at : at + 7])
 
 
 async def recovered(records: Sequence[Record]) -> tuple[Detector, OverTopic]:
@@ -83,6 +87,7 @@ def small_pages() -> Iterator[None]:
     """Let what is tested fill pages."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(state, "LONGEST_PAGE", PAGE_BYTES)
+        patch.setattr(detectors, "LONGEST_PAGE", PAGE_BYTES)
         patch.setattr(state, "LONG_BYTES", 16)
         patch.setattr(pages, "LONGEST_PAGE", PAGE_BYTES)
         patch.setattr(pages, "SHORTEST_PAGE", 8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -31,7 +32,7 @@ def subjects_in(records: Sequence[tuple[bytes, bytes | None]]) -> list[tuple[int
     for key, value in records:
         recovered.add(key, value, 4)
     found = []
-    for subject in recovered.subjects():
+    for subject in chain.from_iterable(recovered.subjects()):
         assert subject.key == KEY
         plain = subject.plain if subject.packed is None else state.unpack_subject(subject.packed)
         found.append((subject.stamp, subject.until_ms, plain))
@@ -93,6 +94,13 @@ def test_a_page_that_is_missing_stops():
         subjects_in(records[1:])
 
 
+def test_a_subject_that_is_nothing_but_pages_is_not_taken_without_them():
+    records = records_of(3, [[number, b"x" * 20] for number in range(5_000)])
+    assert isinstance(msgspec.msgpack.decode(records[-1][1])[-1], msgspec.msgpack.Ext)
+    with pytest.raises(InvariantError, match="a page of a subject is missing"):
+        subjects_in(records[-1:])
+
+
 def test_a_freed_subject_stays_freed_until_something_newer():
     records = [*records_of(1, ["x"]), state.encode_freed(KEY, 5)]
     assert subjects_in(records) == [(5, None, None)]
@@ -133,7 +141,7 @@ def test_pieces_of_the_version_before_are_known_to_be_deleted():
     recovered = state.RecoveredState("state-0")
     for key, value in [*of_version_1(1, ["o" * 150_000]), *records_of(5, [numbers(0, 20_000)])]:
         recovered.add(key, value, 4)
-    (subject,) = recovered.subjects()
+    ((subject,),) = recovered.subjects()
     assert {b"sprincipal\0clinic/p-1\x001", b"sprincipal\0clinic/p-1\x002"} < subject.extra
     assert subject.extra > {key for key, _ in records_of(5, [numbers(0, 20_000)])[:-1]}
 
@@ -155,6 +163,16 @@ def test_marks_and_rules_are_of_the_highest_stamp():
         (b"zz", msgspec.msgpack.encode((1, 1, 1, b""))),
         (b"zz", msgspec.msgpack.encode((2, 1, 1, b""))),
         (b"p", b"x"),
+        (b"s", msgspec.msgpack.encode((2, 1, 1, b"x"))),
+        (b"sa\0b\x001", msgspec.msgpack.encode((2, 1, 1, b"x"))),
+        (b"sa\0b\0c\x000", msgspec.msgpack.encode((2, 1, 1, b"x"))),
+        (b"sa\0\xff\x000", msgspec.msgpack.encode((2, 1, 1, b"x"))),
+        (b"sa\0b\x000", msgspec.msgpack.encode((2, "1", 1, b"x"))),
+        (b"sa\0b\x000", msgspec.msgpack.encode((2, 1, "1", b"x"))),
+        (b"sa\0b\x000", msgspec.msgpack.encode((2, 1, 1, b""))),
+        (b"sa\0b\x000", msgspec.msgpack.encode((2, 1, 1, "x"))),
+        (b"sa\0b\x000", msgspec.msgpack.encode((2, 1, 1))),
+        (b"sa\0b\x000", msgspec.msgpack.encode((2, 1, 1, b"x")) + b"\0"),
     ],
 )
 def test_a_state_record_of_somebody_else_stops_with_its_place(key: bytes | None, value: bytes):

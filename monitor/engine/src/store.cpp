@@ -29,38 +29,60 @@ std::string_view Store::key_of(std::string_view axis, std::string_view name) {
 }
 
 Subject *Store::find(std::string_view axis, std::string_view name) {
-    const auto found = by_key_.find(key_of(axis, name));
-    return found == by_key_.end() ? nullptr : found->second;
+    return places_.find(key_of(axis, name), round_);
+}
+
+// Returns what is held under a name, or a new subject that holds nothing yet.
+Subject &Store::held(std::string_view axis, std::string_view name) {
+    if (Subject *subject = find(axis, name)) return *subject;
+    if (round_.size() >= UINT32_MAX) throw std::bad_alloc();
+    round_.push_back(Subject::make(axis, name));
+    Subject &subject = *round_.back();
+    subject.place = static_cast<uint32_t>(round_.size() - 1);
+    places_.add(subject);
+    return subject;
 }
 
 Subject &Store::open(std::string_view axis, std::string_view name) {
-    Subject *subject = find(axis, name);
-    if (subject == nullptr) {
-        round_.push_back(std::make_unique<Subject>(axis, name));
-        subject = round_.back().get();
-        subject->place = round_.size() - 1;
-        by_key_.emplace(subject->key, subject);
+    Subject &subject = held(axis, name);
+    subject.recovered = NOT_RECOVERED;
+    subject.expires_ms = NEVER;
+    subject.lasting = false;
+    subject.drop();
+    subject.awake = std::make_unique<Awake>(plan.version);
+    return subject;
+}
+
+void Store::put_to_rest(Subject &subject, std::string_view packed) {
+    if (shapes_.squeeze(packed, squeezed_)) {
+        subject.keep(Form::squeezed, squeezed_);
+    } else {
+        subject.keep(Form::packed, packed);
     }
-    subject->recovered = NOT_RECOVERED;
-    subject->expires_ms = NEVER;
-    subject->lasting = false;
-    subject->packed.clear();
-    subject->packed.shrink_to_fit();
-    subject->awake = std::make_unique<Awake>(plan.version);
-    return *subject;
+    subject.awake.reset();
 }
 
 Awake &Store::awake(Subject &subject) {
     if (subject.awake) return *subject.awake;
+    if (subject.form() == Form::nothing) {
+        subject.awake = std::make_unique<Awake>(plan.version);
+        return *subject.awake;
+    }
+    Packer expanded;
+    std::string_view at_rest = subject.kept();
+    if (subject.form() == Form::squeezed) {
+        shapes_.expand(at_rest, expanded);
+        at_rest = expanded.out;
+    }
     int64_t expires_ms = NEVER;
     std::string_view packed_incident;
     std::unique_ptr<Awake> state;
     std::string modern;
     try {
-        state = Awake::unpack(subject.packed, names, expires_ms, packed_incident);
+        state = Awake::unpack(at_rest, names, expires_ms, packed_incident);
     } catch (const Malformed &) {
         // Perhaps of a version before: Python reads it, or says why not.
-        const Ref axis = text(subject.axis()), name = text(subject.name()), packed = bytes(subject.packed);
+        const Ref axis = text(subject.axis()), name = text(subject.name()), packed = bytes(at_rest);
         const Ref again =
             Ref::checked(PyObject_CallMethod(host_, "native_modern", "OOO", axis.get(), name.get(), packed.get()));
         modern.assign(as_bytes(again.get()));
@@ -75,8 +97,7 @@ Awake &Store::awake(Subject &subject) {
     }
     subject.expires_ms = expires_ms;
     subject.awake = std::move(state);
-    subject.packed.clear();
-    subject.packed.shrink_to_fit();
+    subject.drop();
     return *subject.awake;
 }
 
@@ -85,9 +106,7 @@ void Store::restore(std::string_view axis, std::string_view name, int64_t stamp,
     Subject &subject = open(axis, name);
     subject.recovered = stamp;
     if (packed.empty()) return;
-    subject.awake.reset();
-    subject.packed.assign(packed);
-    subject.packed.shrink_to_fit();
+    put_to_rest(subject, packed);
     subject.lasting = lasting;
     subject.expires_ms = until_ms;
 }
@@ -121,12 +140,12 @@ void Store::move(Subject &subject, std::string_view to) {
 }
 
 void Store::free(Subject &subject) {
-    by_key_.erase(std::string_view(subject.key));
+    places_.remove(subject);
     // The last one takes its place: the sweep goes down, so it was there already.
     std::unique_ptr<Subject> own = std::move(round_[subject.place]);
     if (subject.place + 1 < round_.size()) {
+        places_.move(*round_.back(), subject.place);
         round_[subject.place] = std::move(round_.back());
-        round_[subject.place]->place = subject.place;
     }
     round_.pop_back();
     cursor_ = std::min(cursor_, round_.size());
@@ -183,7 +202,7 @@ Ref Store::sweep(int64_t append_ms, int64_t offset, size_t limit) {
             counted_windows_ += static_cast<int64_t>(subject.awake->series.size());
             counted_bytes_ += static_cast<int64_t>(subject.awake->packed_bytes());
         } else {
-            counted_bytes_ += static_cast<int64_t>(subject.packed.size());
+            counted_bytes_ += static_cast<int64_t>(subject.kept().size());
         }
         // Rows that it holds are still to come again: without it they would count twice.
         if (subject.recovered >= offset) continue;
@@ -212,9 +231,9 @@ void Store::rest() {
         subject->saved = false;
         if (subject->gone || !subject->awake) continue;
         if (subject->dirty) {
-            subject->packed.clear();
-            subject->packed.shrink_to_fit();
-        } else if (!subject->packed.empty()) {
+            subject->drop();
+        } else if (subject->form() == Form::packed) {
+            if (shapes_.squeeze(subject->kept(), squeezed_)) subject->keep(Form::squeezed, squeezed_);
             subject->awake.reset();
         }
     }
@@ -239,7 +258,7 @@ Ref Store::save(int64_t stamp, size_t limit, size_t longest) {
         Packer value;
         value.out.reserve(packed.size() + 32);
         value.array(4);
-        value.integer(SUBJECT_FORMAT);
+        value.integer(STATE_FORMAT);
         value.integer(stamp);
         if (subject.lasting) {
             value.nil();
@@ -248,11 +267,10 @@ Ref Store::save(int64_t stamp, size_t limit, size_t longest) {
         }
         value.binary(packed);
         std::string key("s");
-        key.append(subject.key).append("\0" "0", 2);
+        key.append(subject.key()).append("\0" "0", 2);
         const Ref key_bytes = engine::bytes(key), value_bytes = engine::bytes(value.out);
         append(records, Ref::checked(PyTuple_Pack(2, key_bytes.get(), value_bytes.get())));
-        packed.shrink_to_fit();
-        subject.packed = std::move(packed);
+        subject.keep(Form::packed, packed);
         if (subject.saved) continue;
         subject.saved = true;
         saved_.push_back(&subject);

@@ -2,15 +2,17 @@
 #pragma once
 
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "following.hpp"
 #include "plan.hpp"
 #include "row.hpp"
-#include "subject.hpp"
+#include "subjects.hpp"
 
 namespace engine {
+
+// Of the records of `state` (monitor/wire/state.py).
+constexpr int64_t STATE_FORMAT = 2;
 
 // What is counted of rows; `Store::take_tally` of Python returns it in this order.
 struct Tally {
@@ -44,6 +46,15 @@ struct Work {
     size_t end;
 };
 
+// A subject as `Store::give_back` returns it: what its newest record says.
+struct Given {
+    int64_t stamp;
+    bool lasting;
+    int64_t until_ms;
+    Form form;
+    std::string content;
+};
+
 // (axis, name), as Python calls a subject.
 Ref name_of(const Subject &subject);
 
@@ -74,6 +85,15 @@ class Store {
     // Takes a subject as it was after the routed offset `stamp`; nothing packed says that it was freed.
     void restore(std::string_view axis, std::string_view name, int64_t stamp, std::string_view packed, bool lasting,
                  int64_t until_ms);
+    // Takes a record of `state`, in whatever order of stamps they come; false where Python is to take it too.
+    bool recover(std::string_view key, std::string_view value);
+    // Takes the deletion of a record.
+    void recover_deleted(std::string_view key);
+    // Forgets a subject that `recover` took; false where there is none.
+    bool give_back(std::string_view axis, std::string_view name, Given &given);
+    // Makes ready up to `limit` of the subjects that `recover` took, from the one at `at` on; returns the names of
+    // those that always count, and of those that stand in pages.
+    Ref settle(size_t at, size_t limit);
     // Takes another state of a subject that is in use, its incident and its expiry apart.
     void change(Subject &subject, std::string_view packed);
     void touch(Subject &subject, int64_t time_ms, int64_t keep_ms);
@@ -100,8 +120,9 @@ class Store {
     IncidentNames incident_names_;
     Ref evidence_ = Ref::checked(PyList_New(0));
     std::string plain_;
-    std::unordered_map<std::string_view, Subject *> by_key_;
-    std::vector<std::unique_ptr<Subject>> round_;
+    Places places_;
+    Places::Round round_;
+    Shapes shapes_;
     // The sweep goes on below here.
     size_t cursor_ = 0;
     std::vector<Subject *> dirty_;
@@ -117,7 +138,11 @@ class Store {
     std::vector<std::pair<uint64_t, std::string_view>> read_;
     std::vector<Excess> excesses_;
     std::vector<const Span *> spans_;
+    std::string squeezed_;
 
+    Subject &held(std::string_view axis, std::string_view name);
+    // Keeps of a subject its packed form only.
+    void put_to_rest(Subject &subject, std::string_view packed);
     std::string_view key_of(std::string_view axis, std::string_view name);
     bool one(const Place &place);
     bool event(const Place &place);

@@ -1,30 +1,10 @@
 // The Python type `Store`: what is said of it is in _store.pyi.
 #include "records.hpp"
-#include "store.hpp"
+#include "store_module.hpp"
 #include "wanted.hpp"
 
 namespace engine {
 namespace {
-
-Store &store_of(PyObject *self) { return Holder<Store>::of(self); }
-
-void parse(PyObject *arguments, const char *format, ...) {
-    va_list into;
-    va_start(into, format);
-    const int done = PyArg_VaParse(arguments, format, into);
-    va_end(into);
-    if (done == 0) throw PythonError();
-}
-
-struct Name {
-    const char *axis = nullptr;
-    Py_ssize_t axis_size = 0;
-    const char *name = nullptr;
-    Py_ssize_t name_size = 0;
-
-    std::string_view of_axis() const { return {axis, static_cast<size_t>(axis_size)}; }
-    std::string_view of_name() const { return {name, static_cast<size_t>(name_size)}; }
-};
 
 // Returns the subject that is held under a name; raises KeyError.
 Subject &held(PyObject *self, const Name &name) {
@@ -324,6 +304,9 @@ PyMethodDef methods[] = {{"set_plan", set_plan, METH_O, nullptr},
                          {"move", move, METH_VARARGS, nullptr},
                          {"snapshot", snapshot, METH_VARARGS, nullptr},
                          {"restore", restore, METH_VARARGS, nullptr},
+                         {"recover", recover_records, METH_O, nullptr},
+                         {"give_back", give_back, METH_VARARGS, nullptr},
+                         {"settle", settle, METH_VARARGS, nullptr},
                          {"change", change, METH_VARARGS, nullptr},
                          {"dirty", dirty, METH_NOARGS, nullptr},
                          {"wake", wake, METH_VARARGS, nullptr},

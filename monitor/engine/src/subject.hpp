@@ -1,4 +1,4 @@
-// What is held of one subject (monitor/core/subject.py, incident.py), and its packed form.
+// What is held of one subject in use (monitor/core/subject.py, incident.py), and its packed form.
 #pragma once
 
 #include <memory>
@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "plan.hpp"
+#include "resting.hpp"
 
 namespace engine {
 
-constexpr int64_t SUBJECT_FORMAT = 2;
 constexpr int64_t NOT_RECOVERED = -1;
 // Patients that each credential remembers.
 constexpr int64_t REMEMBERED_PATIENTS = 1000;
@@ -327,38 +327,6 @@ struct Awake {
         awake->floor_ms = unpacker.integer();
         return awake;
     }
-};
-
-// One subject: in use, or packed as it was saved.
-struct Subject {
-    // Axis and name, a zero byte between them.
-    std::string key;
-    size_t axis_size;
-    // Where it stands in the round of the sweep.
-    size_t place = 0;
-    // The routed offset up to which a restored state already holds the log.
-    int64_t recovered = NOT_RECOVERED;
-    // Append time (inclusive) up to which it counts; it always does where it is `lasting`.
-    int64_t expires_ms = NEVER;
-    bool lasting = false;
-    bool dirty = false;
-    // Whether it was saved by the flush before.
-    bool saved = false;
-    // It was freed while it stood among those that changed or were saved.
-    bool gone = false;
-    std::unique_ptr<Awake> awake;
-    // What was saved last, where it rests or may at the next flush; else nothing.
-    std::string packed;
-
-    Subject(std::string_view of_axis, std::string_view of_name) : axis_size(of_axis.size()) {
-        key.reserve(of_axis.size() + of_name.size() + 1);
-        key.append(of_axis).push_back('\0');
-        key.append(of_name);
-        key.shrink_to_fit();
-    }
-    std::string_view axis() const { return std::string_view(key).substr(0, axis_size); }
-    std::string_view name() const { return std::string_view(key).substr(axis_size + 1); }
-    bool expired(int64_t append_ms) const { return !lasting && expires_ms < append_ms; }
 };
 
 }  // namespace engine
