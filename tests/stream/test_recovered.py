@@ -55,12 +55,15 @@ def of_version_1(key: SubjectKey, stamp: int, content: Any, pieces: int) -> list
 def written(log: Sequence[Entry], rng: random.Random) -> list[Record]:
     """Return records of the subjects of a log in any order: stale, repeated, deleted, freed, in pages or pieces."""
     records: list[Record] = []
+    #: Pieces of one stamp are of one state: no writer ever mixed them.
+    cut: set[tuple[SubjectKey, int]] = set()
     for key, plain, until_ms in states(log):
         stamp = rng.randrange(6)
         kind = rng.random()
         if kind < 0.1:
             records.append(state.encode_freed(key, stamp))
-        elif kind < 0.2:
+        elif kind < 0.2 and (key, stamp) not in cut:
+            cut.add((key, stamp))
             records += of_version_1(key, stamp, plain, rng.randint(1, 3))
         else:
             encoded = state.encode_subject(key, stamp, until_ms, plain)
