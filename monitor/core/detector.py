@@ -124,6 +124,7 @@ class Detector:
             self._outcomes.counters["rules_refused"] += 1
             return False
         self._settle_all()
+        self.subjects.trim(self._plan)
         self._plan = plan
         return True
 
@@ -158,6 +159,7 @@ class Detector:
         """Return a subject in a plain form."""
         subject = self.subjects.awake(key, self.subjects.held[key])
         self._settle(subject)
+        subject.trim(self._plan)
         self._nearness.look(subject, self._plan)
         return subject.snapshot()
 

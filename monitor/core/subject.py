@@ -175,16 +175,23 @@ class Subject:
         return max(latest, default=NEVER)
 
     def prune(self, plan: Plan, append_ms: int) -> None:
-        """Free series that have expired, and entries that no rule looks back to.
-
-        It changes no result, but for what a later rule with a longer timespan counts while it is warming.
-        """
+        """Free series that have expired, and entries that no rule looks back to; it changes no result."""
         for key, series in list(self.series.items()):
             if series.expires_ms < append_ms:
                 del self.series[key]
-            elif self.epoch == plan.record.version:
-                longest_ms = key[2] or plan.counters[key[0]].longest_ms
-                series.window.trim(series.window.last - longest_ms)
+        self.trim(plan)
+
+    def trim(self, plan: Plan) -> None:
+        """Drop the entries that no rule looks back to.
+
+        Once more before another rule set comes into force, and before the subject is saved: what a rule
+        with a longer timespan finds then is a matter of the log alone, not of when memory was freed.
+        """
+        if self.epoch != plan.record.version:
+            return  # done before that set came into force
+        for (window_key, _, timespan_ms), series in self.series.items():
+            longest_ms = timespan_ms or plan.counters[window_key].longest_ms
+            series.window.trim(series.window.last - longest_ms)
 
     def snapshot(self) -> list[Any]:
         """Return a plain form that `restore` reads."""

@@ -13,6 +13,7 @@ from monitor.errors import InvariantError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from monitor.core.plan import Plan
     from monitor.core.resting import Unpack
 
 #: (axis, name).
@@ -147,6 +148,12 @@ class Subjects:
         """Return the names that subjects gave up since the last call, and that nothing has now."""
         moved, self._moved = self._moved, []
         return [key for key in dict.fromkeys(moved) if key not in self.held]
+
+    def trim(self, plan: Plan) -> None:
+        """Drop of all those in use what no rule looks back to (see `Subject.trim`)."""
+        for subject in self.held.values():
+            if isinstance(subject, Subject):
+                subject.trim(plan)
 
     def next_of_round(self, limit: int) -> Iterator[tuple[SubjectKey, Subject | RestingSubject]]:
         """Yield up to `limit` subjects; successive calls go round all of them."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from monitor.core.events import RowsRecord
     from monitor.core.incident import Incident
+    from monitor.core.plan import Plan
     from monitor.core.subjects import SubjectKey
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -180,6 +181,9 @@ class HeldSubjects:
     def last(self) -> Held:
         """What the last whole round of the sweep came to."""
         return Held(*self._store.census())
+
+    def trim(self, plan: Plan) -> None:
+        """The store drops what no rule looks back to as it takes another plan."""
 
     def take_dirty(self) -> list[SubjectKey]:
         """Return the subjects that changed since the last call, in the order they first did."""

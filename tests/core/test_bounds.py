@@ -12,6 +12,8 @@ from monitor.core.rules import Rule, RuleSet, rule_revision, rule_set_document, 
 from tests.core.samples import EVENTS, event, new_detector, rule, rules_record
 from tests.core.test_detector import NOW, Feed
 
+pytestmark = pytest.mark.usefixtures("both_detectors")
+
 
 @pytest.mark.parametrize("kinds", [{}, {"counted": "patient"}, {"counted": "records"}])
 def test_a_late_event_meets_what_is_less_than_a_timespan_older(kinds: dict[str, Any]) -> None:
@@ -103,18 +105,46 @@ def test_documents_of_this_version_and_of_the_first_are_read_and_no_others() -> 
             rule_set_from_document(document | {"version": version})
 
 
+def _sweep_twice(feed: Feed, append_ms: int) -> int:
+    """Go round all subjects twice; return the bytes that the second round finds."""
+    assert [freed for _ in range(4) for freed in feed.detector.sweep(append_ms, 10)] == []
+    return feed.detector.subjects.census.last.packed_bytes
+
+
 def test_a_sweep_forgets_what_no_rule_looks_back_to() -> None:
     feed = Feed(rule(timespan_ms=1000, threshold=9), lateness_ms=500)
-    key = ("principal", "gw/p")
     for time_ms in (NOW, NOW + 1, NOW + 500, NOW + 1500):
         feed.event(time_ms)
-
-    def kept() -> int:
-        (series,) = feed.detector.snapshot_subject(key)[3]
-        return len(series[5][5]) // 8
-
-    assert kept() == 4
-    assert [freed for _ in range(3) for freed in feed.detector.sweep(NOW + 1500, 10)] == []
-    assert kept() == 1
+    assert _sweep_twice(feed, NOW + 1500) == 8
     feed.detector.activate(rules_record([rule("other", group_by=("route",))], 2), NOW + 1501)
-    assert [freed for _ in range(3) for freed in feed.detector.sweep(NOW + 1502, 10)] == []
+    assert _sweep_twice(feed, NOW + 1502) == 8
+
+
+def test_a_subject_is_saved_without_what_no_rule_looks_back_to() -> None:
+    feed = Feed(rule(timespan_ms=1000, threshold=9), lateness_ms=500)
+    for time_ms in (NOW, NOW + 1, NOW + 500, NOW + 1500):
+        feed.event(time_ms)
+    (series,) = feed.detector.snapshot_subject(("principal", "gw/p"))[3]
+    assert len(series[5][5]) == 8
+
+
+@pytest.mark.parametrize("kinds", [{}, {"counted": "patient"}, {"counted": "records"}])
+@pytest.mark.parametrize("freed", ["never", "before", "saved"])
+def test_a_longer_timespan_finds_the_same_whether_or_not_memory_was_freed(
+    freed: str, kinds: dict[str, Any]
+) -> None:
+    """What lay before the timespan of then is gone for each, not only for those that a sweep looked at."""
+    feed = Feed(rule(timespan_ms=1000, threshold=3, **kinds), lateness_ms=500)
+    for number in range(3):
+        feed.event(NOW + 1000 * number, patients=[(f"{number:024x}", None)], records=1)
+    if freed == "before":
+        _sweep_twice(feed, NOW + 2000)
+    elif freed == "saved":
+        plain = feed.detector.snapshot_subject(("principal", "gw/p"))
+        feed.detector.restore_subject(("principal", "gw/p"), 12, plain)
+    feed.detector.activate(rules_record([rule(timespan_ms=60_000, threshold=3, **kinds)], 2), NOW + 2000)
+    found = [
+        len(feed.event(NOW + 2000 + after_ms, patients=[(f"{after_ms:024x}", None)], records=1).findings)
+        for after_ms in (1000, 2000, 3000)
+    ]
+    assert found == [0, 1, 0]

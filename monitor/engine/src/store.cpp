@@ -18,6 +18,8 @@ void Store::set_plan(PyObject *spec) {
             for (const Span &other : before->spans)
                 if (other.timespan_ms == span.timespan_ms) span.nearest = other.nearest;
     }
+    for (const auto &subject : round_)
+        if (subject->awake) subject->awake->trim(plan);
     plan = std::move(next);
 }
 
@@ -159,6 +161,7 @@ void Store::free(Subject &subject) {
 
 std::string Store::snapshot(Subject &subject) {
     Awake &state = awake(subject);
+    state.trim(plan);
     look(state);
     Packer packer;
     if (state.incident) {

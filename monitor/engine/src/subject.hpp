@@ -238,7 +238,13 @@ struct Awake {
         series.erase(std::remove_if(series.begin(), series.end(),
                                     [&](const auto &one) { return one->expires_ms < append_ms; }),
                      series.end());
-        if (epoch != plan.version) return;
+        trim(plan);
+    }
+
+    // Drops the entries that no rule looks back to. Once more before another rule set comes into force, and before
+    // the subject is saved: what a rule with a longer timespan finds then is a matter of the log alone.
+    void trim(const Plan &plan) {
+        if (epoch != plan.version) return;  // done before that set came into force
         for (const auto &one : series) {
             const Counter *counter = plan.counter_of(one->key);
             const int64_t longest_ms = one->timespan_ms != 0 || counter == nullptr ? one->timespan_ms : counter->longest_ms;
