@@ -194,7 +194,8 @@ class _Writer:
         self.columns: set[int] = set()
         self.names: dict[str, Any] = {"any_value": _any_value, "field_values": field_values}
         #: All comparisons, and the values that decide all of them.
-        self.leaves: dict[Match, str] = {}
+        #: By the type of what is wanted, too: False equals 0 and is not meant by it.
+        self.leaves: dict[tuple[Match, type], str] = {}
         self.key: dict[str, None] = {}
         #: Where it is true, a value that equals another one is perhaps not the same: 200.0 is not 200.
         self.unsure: dict[str, None] = {}
@@ -220,9 +221,10 @@ class _Writer:
         return name
 
     def _match(self, match: Match) -> str:
-        leaf = self.leaves.get(match)
+        known = match, match.value.__class__
+        leaf = self.leaves.get(known)
         if leaf is None:
-            leaf = self.leaves[match] = self._leaf(match)
+            leaf = self.leaves[known] = self._leaf(match)
             column = COLUMNS.get(match.field)
             if match.operator != "exists" and column in REPEATED:
                 self.key[f"c{column}"] = None

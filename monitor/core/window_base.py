@@ -72,6 +72,9 @@ class TimeWindow:
         while self._start < at:
             self._discard()
         self._compact()
+        if self.lost <= until_ms:
+            # Whether it was dropped or trimmed is a matter of when that was.
+            self.lost = NEVER
 
     def forget(self, until_ms: int) -> None:
         """Forget all entries up to a time (inclusive); `L` stays."""

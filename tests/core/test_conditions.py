@@ -70,6 +70,11 @@ def test_compiled_conditions_say_what_the_interpreter_says(several: list[Conditi
     assert mask < 1 << len(several)
 
 
+def test_a_comparison_with_false_is_not_taken_for_the_one_with_0_beside_it() -> None:
+    several = [Match("status", "gt", 0), Match("status", "gt", value=False)]
+    assert compile_conditions(several, compile_pattern)(event(0, 0, status=200)) == 0b01
+
+
 ROW = event(
     0,
     0,

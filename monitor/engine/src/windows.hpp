@@ -135,6 +135,8 @@ class Window {
         const size_t most = times_.empty() ? 0 : std::max(times_.size() - 1, start_);
         discard_to(std::min(after(until_time), most));
         compact();
+        // Whether it was dropped or trimmed is a matter of when that was.
+        if (lost <= until_time) lost = NEVER;
     }
 
     // Forgets all entries up to a time (inclusive); `L` stays.
