@@ -183,7 +183,7 @@ class HeldSubjects:
         return Held(*self._store.census())
 
     def trim(self, plan: Plan) -> None:
-        """The store drops what no rule looks back to as it takes another plan."""
+        """Leave it to the store: it drops what no rule looks back to as it takes another plan."""
 
     def take_dirty(self) -> list[SubjectKey]:
         """Return the subjects that changed since the last call, in the order they first did."""

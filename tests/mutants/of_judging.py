@@ -213,7 +213,7 @@ MUTANTS: Final = (
         "monitor/core/detector.py",
         "        self.subjects.trim(self._plan)\n",
         "",
-        (f"{BOUNDS}a_longer_timespan_finds_the_same",),
+        (f"{BOUNDS}a_longer_timespan_finds_the_same_whether_or_not_memory_was_freed",),
         "what is kept is a matter of the log alone",
     ),
     Mutant(
