@@ -46,6 +46,8 @@ log = structlog.get_logger(__name__)
 #: Longest time for an orderly end after SIGTERM, in seconds; then the process ends all the same,
 #: and what was not flushed is read again.
 DRAIN_SECONDS = 20.0
+#: How long a thread may compute while another one waits.
+SWITCH_SECONDS = 0.0005
 #: A partition with records to take whose position has not moved for so long is stuck, in seconds: more
 #: than any request to Kafka may take, after which a role joins its group again by itself.
 STUCK_SECONDS = 120.0
@@ -226,6 +228,9 @@ def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(2_000, 5, 5_000)
+    # The loop and the threads of three consumers hand each other a few records at a time, hundreds of times a
+    # second. Each waits for Python's lock, by default 5 ms where another computes: more than all it has to do.
+    sys.setswitchinterval(SWITCH_SECONDS)
 
     async def main() -> None:
         await Worker(settings, roles).run()
