@@ -169,7 +169,8 @@ class Run:
     def _save(self, stamp: int) -> None:
         at = time.process_time()
         for saving in self._saving:
-            saving.rest()
+            for _ in saving.rest():
+                pass
             for _ in saving.changed(stamp):
                 pass
         self._since("save", at)

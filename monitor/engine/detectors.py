@@ -49,15 +49,18 @@ class Saving:
         """Forget what was saved of a subject that was freed."""
         self._packed.pop(key, None)
 
-    def rest(self) -> None:
-        """Keep what was saved and did not change since in its packed form only."""
+    def rest(self) -> Iterator[None]:
+        """Keep what was saved and did not change since in its packed form only; yields as `changed` does."""
         detector, packed = self._detector, self._packed
         if isinstance(detector, NativeDetector):
-            detector.store.rest()
+            while detector.store.rest(SAVED_AT_ONCE):
+                yield
             return
-        for key, content in packed.items():
-            detector.subjects.rest(key, content)
         self._packed = {}
+        for number, (key, content) in enumerate(packed.items()):
+            detector.subjects.rest(key, content)
+            if number % SAVED_AT_ONCE == 0:
+                yield
 
     def changed(self, stamp: int) -> Iterator[Changed]:
         """Yield the records of what changed since the last call, some milliseconds of work at a time."""

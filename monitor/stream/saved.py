@@ -160,8 +160,11 @@ class SavedState:
             self._dead[state.subject_tombstone(key)] = None
             self._dead |= dict.fromkeys(self._pages.pop(key, ()))
             self._saving.forget(key)
-        self._saving.rest()
         began = time.perf_counter()
+        for _ in self._saving.rest():
+            if time.perf_counter() - began > SLICE_SECONDS:
+                await asyncio.sleep(0)
+                began = time.perf_counter()
         for small, large in self._saving.changed(stamp):
             self._add_small(small, records)
             for key, encoded in large:

@@ -229,8 +229,10 @@ std::vector<Subject *> Store::take_dirty() {
     return dirty;
 }
 
-void Store::rest() {
-    for (Subject *subject : saved_) {
+bool Store::rest(size_t limit) {
+    for (; limit > 0 && !saved_.empty(); --limit) {
+        Subject *subject = saved_.back();
+        saved_.pop_back();
         subject->saved = false;
         if (subject->gone || !subject->awake) continue;
         if (subject->dirty) {
@@ -240,10 +242,11 @@ void Store::rest() {
             subject->awake.reset();
         }
     }
-    saved_.clear();
+    if (!saved_.empty()) return true;
     dirty_.erase(std::remove_if(dirty_.begin(), dirty_.end(), [](const Subject *subject) { return subject->gone; }),
                  dirty_.end());
     gone_.clear();
+    return false;
 }
 
 Ref Store::save(int64_t stamp, size_t limit, size_t longest) {

@@ -109,8 +109,9 @@ class Store {
     // The subjects that changed since the last call, in the order they first did.
     std::vector<Subject *> take_dirty();
     size_t dirty_count() const { return dirty_.size(); }
-    // Lets rest what was saved and did not change since.
-    void rest();
+    // Lets up to `limit` rest of what was saved and did not change since; returns whether there are more. Nothing is
+    // saved or taken before all have come to rest.
+    bool rest(size_t limit);
     // Returns the records of up to `limit` changed subjects, and the names of those larger than `longest` bytes.
     Ref save(int64_t stamp, size_t limit, size_t longest);
 

@@ -230,10 +230,10 @@ PyObject *dirty(PyObject *self, PyObject *) {
     return guarded([&] { return integer(static_cast<int64_t>(store_of(self).dirty_count())).release(); });
 }
 
-PyObject *rest(PyObject *self, PyObject *) {
+PyObject *rest(PyObject *self, PyObject *limit) {
     return guarded([&] {
-        store_of(self).rest();
-        return none();
+        const int64_t most = as_int(limit);
+        return Ref::checked(PyBool_FromLong(store_of(self).rest(static_cast<size_t>(std::max<int64_t>(most, 0))))).release();
     });
 }
 
@@ -313,7 +313,7 @@ PyMethodDef methods[] = {{"set_plan", set_plan, METH_O, nullptr},
                          {"sweep", sweep, METH_VARARGS, nullptr},
                          {"keys", keys, METH_NOARGS, nullptr},
                          {"take_dirty", take_dirty, METH_NOARGS, nullptr},
-                         {"rest", rest, METH_NOARGS, nullptr},
+                         {"rest", rest, METH_O, nullptr},
                          {"save", save, METH_VARARGS, nullptr},
                          {"take_nearest", take_nearest, METH_NOARGS, nullptr},
                          {"resting", resting, METH_NOARGS, nullptr},
