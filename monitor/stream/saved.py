@@ -65,6 +65,19 @@ def _no_garbage() -> Iterator[None]:
             gc.enable()
 
 
+class _Turn:
+    """Work in the event loop that lets other tasks have their turn at least every `SLICE_SECONDS`."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+
+    async def give_way(self) -> None:
+        """Let others have their turn, where this one took long enough."""
+        if time.perf_counter() - self._began > SLICE_SECONDS:
+            await asyncio.sleep(0)
+            self._began = time.perf_counter()
+
+
 @dataclass(frozen=True, slots=True)
 class Recovery:
     """What was read at an opening."""
@@ -107,15 +120,12 @@ class SavedState:
             stamp, snapshot = rules
             self._detector.restore_rules(snapshot, stamp)
             self._rules_version = self._detector.rules_version
-        subjects = 0
-        began = time.perf_counter()
+        subjects, turn = 0, _Turn()
         for some in recovered.subjects():
             for found in some:
                 self._restore(found)
             subjects += len(some)
-            if time.perf_counter() - began > SLICE_SECONDS:
-                await asyncio.sleep(0)
-                began = time.perf_counter()
+            await turn.give_way()
         marks = recovered.single(state.MARKS_KEY)
         if marks is not None:
             self._marks_stamp = marks[0]
@@ -160,18 +170,14 @@ class SavedState:
             self._dead[state.subject_tombstone(key)] = None
             self._dead |= dict.fromkeys(self._pages.pop(key, ()))
             self._saving.forget(key)
-        began = time.perf_counter()
+        turn = _Turn()
         for _ in self._saving.rest():
-            if time.perf_counter() - began > SLICE_SECONDS:
-                await asyncio.sleep(0)
-                began = time.perf_counter()
+            await turn.give_way()
         for small, large in self._saving.changed(stamp):
             self._add_small(small, records)
             for key, encoded in large:
                 self._add(key, encoded, records)
-            if time.perf_counter() - began > SLICE_SECONDS:
-                await asyncio.sleep(0)
-                began = time.perf_counter()
+            await turn.give_way()
         self._metrics.saw_nearest(detector.take_nearest())
         if detector.rules_version != self._rules_version:
             self._rules_version = detector.rules_version

@@ -116,19 +116,6 @@ class Shapes {
         natural(out, part.size());
         out.append(part);
     }
-    static uint64_t little(const char *at) {
-        uint64_t value = 0;
-        for (size_t byte = 8; byte-- > 0;) value = value << 8 | static_cast<uint8_t>(at[byte]);
-        return value;
-    }
-    static void little(Packer &packer, uint64_t value) {
-        char bytes[8];
-        for (char &byte : bytes) {
-            byte = static_cast<char>(value & 0xff);
-            value >>= 8;
-        }
-        packer.raw({bytes, sizeof bytes});
-    }
     static std::string_view numbers(Unpacker &from) {
         const std::string_view content = from.binary();
         if (content.size() % 8 != 0) throw Malformed("numbers that are cut off");
@@ -256,7 +243,7 @@ class Shapes {
         natural(out, count);
         int64_t before_ms = parts.last_ms;
         for (size_t n = 0; n < count; ++n) {
-            const auto time_ms = static_cast<int64_t>(little(parts.times.data() + 8 * n));
+            const auto time_ms = static_cast<int64_t>(little_endian(parts.times.data() + 8 * n));
             time(out, time_ms, before_ms);
             before_ms = time_ms;
         }
@@ -265,7 +252,7 @@ class Shapes {
             return;
         }
         if (parts.kind == Counts::sums)
-            for (size_t n = 0; n < count; ++n) natural(out, little(parts.beside.data() + 8 * n));
+            for (size_t n = 0; n < count; ++n) natural(out, little_endian(parts.beside.data() + 8 * n));
         some(out, parts.ids);
     }
 
@@ -279,7 +266,7 @@ class Shapes {
         int64_t before_ms = last_ms;
         for (uint64_t left = count; left > 0; --left) {
             before_ms = from.time(before_ms);
-            little(packer, static_cast<uint64_t>(before_ms));
+            little_endian(packer, static_cast<uint64_t>(before_ms));
         }
         if (shape.kind == Counts::values) {
             packer.binary(from.take(count * 8));
@@ -287,7 +274,7 @@ class Shapes {
         }
         if (shape.kind == Counts::sums) {
             packer.binary_head(static_cast<size_t>(count) * 8);
-            for (uint64_t left = count; left > 0; --left) little(packer, from.natural());
+            for (uint64_t left = count; left > 0; --left) little_endian(packer, from.natural());
         }
         packer.binary(from.some());
     }

@@ -23,6 +23,21 @@ constexpr size_t FEW_VALUES = 24;
 
 enum class Counts : uint8_t { events = 0, values = 1, sums = 2 };
 
+// A number of a packed window: eight bytes, the least first.
+inline uint64_t little_endian(const char *at) {
+    uint64_t value = 0;
+    for (size_t byte = 8; byte-- > 0;) value = value << 8 | static_cast<uint8_t>(at[byte]);
+    return value;
+}
+inline void little_endian(Packer &packer, uint64_t value) {
+    char bytes[8];
+    for (char &byte : bytes) {
+        byte = static_cast<char>(value & 0xff);
+        value >>= 8;
+    }
+    packer.raw({bytes, sizeof bytes});
+}
+
 // Sorted times, of which those before `start` are dropped; what stands beside each depends on the kind.
 class Window {
   public:
@@ -181,7 +196,7 @@ class Window {
                 packer.binary_head(beside_.size() * 8);
                 uint64_t before = static_cast<uint64_t>(before_);
                 for (const uint64_t sum : beside_) {
-                    number(packer, sum - before);
+                    little_endian(packer, sum - before);
                     before = sum;
                 }
             }
@@ -321,24 +336,12 @@ class Window {
 
     template <typename Number> static void numbers(Packer &packer, const std::vector<Number> &all) {
         packer.binary_head(all.size() * 8);
-        for (const Number one : all) number(packer, static_cast<uint64_t>(one));
-    }
-    static void number(Packer &packer, uint64_t one) {
-        char little[8];
-        for (char &byte : little) {
-            byte = static_cast<char>(one & 0xff);
-            one >>= 8;
-        }
-        packer.out.append(little, 8);
+        for (const Number one : all) little_endian(packer, static_cast<uint64_t>(one));
     }
     template <typename Number> static void read(std::string_view content, std::vector<Number> &all) {
         if (content.size() % 8 != 0) throw Malformed("numbers that are cut off");
         all.resize(content.size() / 8);
-        for (size_t n = 0; n < all.size(); ++n) {
-            uint64_t one = 0;
-            for (size_t byte = 8; byte-- > 0;) one = one << 8 | static_cast<uint8_t>(content[8 * n + byte]);
-            all[n] = static_cast<Number>(one);
-        }
+        for (size_t n = 0; n < all.size(); ++n) all[n] = static_cast<Number>(little_endian(content.data() + 8 * n));
     }
 };
 
