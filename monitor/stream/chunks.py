@@ -1,8 +1,9 @@
-"""The seam with Faust: one message per fetched chunk, with the positions that frame it.
+"""The seam with Faust: one message per fetch, with the chunks of its partitions and the positions that frame them.
 
 Faust gives group membership, assignment, agents and flow control. Its acks, tables and commits lose
-or repeat records under faults (docs/adr), so a chunk crosses it as *one* message whose value is the
-list of records, on a topic without acks, and offsets are committed by us.
+or repeat records under faults (docs/adr), so all that was fetched at once crosses it as *one* message, on a
+topic without acks, and offsets are committed by us. What Faust does for a message takes as long as judging
+some ten events, so at small loads a message for each partition would cost more than the events.
 
 This module, and fetching.py and records.py beside it, are the only ones that touch what is private in Faust
 0.15.3 and aiokafka 0.14.0; both are pinned, and tests/stream guards every assumption made here.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, cast
 
 import faust
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
@@ -21,6 +22,7 @@ from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStat
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as ClientPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from mode.signals import BaseSignal
 
 from monitor.stream.fetching import RoleConsumer
 from monitor.stream.kafka import consumer_options, faust_credentials
@@ -33,16 +35,16 @@ if TYPE_CHECKING:
     from monitor.settings import KafkaSettings
     from monitor.stream.records import FetchedRecord
 
-#: Most records that one fetch hands over: it bounds memory and the pause before the loop runs again.
-MAXIMUM_CHUNK = 2000
+#: Most records that one fetch hands over, of all partitions: it bounds memory and the pause before the loop runs again.
+MAXIMUM_FETCH = 4000
 #: Faust is told that a producer made each timestamp: nobody asks.
 _CREATE_TIME = 0
 #: How long a fetch waits while some partition has no position yet, in seconds.
 _UNPOSITIONED_SECONDS = 0.02
 #: How long a partition that was added to a topic may stay unread, in seconds.
 METADATA_SECONDS = 15
-#: Chunks that may wait for an agent; Faust's default of 4,096 would count records.
-WAITING_CHUNKS = 8
+#: Fetches that may wait for an agent; Faust's default of 4,096 would count records.
+WAITING_FETCHES = 8
 
 
 class Partition(NamedTuple):
@@ -68,8 +70,15 @@ class Chunk:
     round: int = 0
 
 
-class _ChunkMessage(NamedTuple):
-    """What Faust takes for one record; it reads all these attributes."""
+#: All that was fetched at once: no partition twice, so that their order means nothing.
+Fetched: TypeAlias = "Sequence[tuple[Partition, Chunk]]"
+
+
+class _FetchMessage(NamedTuple):
+    """What Faust takes for one record; it reads all these attributes.
+
+    The place that it gives is of the first chunk: Faust looks only whether it is a partition of ours.
+    """
 
     topic: str
     partition: int
@@ -78,14 +87,14 @@ class _ChunkMessage(NamedTuple):
     timestamp_type: int
     headers: tuple[()]
     key: None
-    value: Chunk
+    value: Fetched
     checksum: None
     serialized_key_size: int
     serialized_value_size: int
 
 
 class _ChunkThread(AIOKafkaConsumerThread):
-    """Faust's consumer thread, fetching chunks instead of records."""
+    """Faust's consumer thread, handing over what is fetched instead of records."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,7 +116,7 @@ class _ChunkThread(AIOKafkaConsumerThread):
             group_instance_id=app.instance,
             partition_assignment_strategy=[self._assignor],
             auto_offset_reset="earliest",
-            max_poll_records=MAXIMUM_CHUNK,
+            max_poll_records=MAXIMUM_FETCH,
             max_partition_fetch_bytes=4 << 20,
             session_timeout_ms=session_ms,
             rebalance_timeout_ms=max(session_ms, 30_000),
@@ -153,7 +162,7 @@ class _ChunkThread(AIOKafkaConsumerThread):
             return {}
         fetched = await super()._fetch_records(consumer, known, timeout=timeout, max_records=max_records)
         self._last_seen = self._positions(consumer)
-        chunks = {}
+        chunks = []
         for tp, records in fetched.items():
             after = self._last_seen.get(tp)
             if after is None:
@@ -161,23 +170,9 @@ class _ChunkThread(AIOKafkaConsumerThread):
             # Faust may have sought back while the fetch waited.
             start = min(self._chunk_start[tp], records[0].offset)
             self._chunk_start[tp] = after
-            last = records[-1]
-            chunks[tp] = [
-                _ChunkMessage(
-                    last.topic,
-                    last.partition,
-                    last.offset,
-                    last.timestamp,
-                    _CREATE_TIME,
-                    (),
-                    None,
-                    Chunk(start, after, records, self._rounds.get(tp, 0)),
-                    None,
-                    0,
-                    0,
-                )
-            ]
-        return chunks
+            chunk = Chunk(start, after, records, self._rounds.get(tp, 0))
+            chunks.append((Partition(tp.topic, tp.partition), chunk))
+        return _as_messages(chunks)
 
     @staticmethod
     def _positions(consumer: AIOKafkaConsumer) -> dict[Any, int]:
@@ -246,6 +241,17 @@ class _ChunkThread(AIOKafkaConsumerThread):
         firsts = await self.call_thread(consumer.beginning_offsets, [client_partition])
         ends = await self.call_thread(consumer.end_offsets, [client_partition])
         return firsts[client_partition], ends[client_partition]
+
+
+def _as_messages(fetched: Fetched) -> dict[ClientPartition, list[_FetchMessage]]:
+    if not fetched:
+        return {}
+    (topic, partition), chunk = fetched[0]
+    last = chunk.records[-1]
+    message = _FetchMessage(
+        topic, partition, last.offset, last.timestamp, _CREATE_TIME, (), None, fetched, None, 0, 0
+    )
+    return {ClientPartition(topic, partition): [message]}
 
 
 class _Unread(defaultdict[Any, int | None]):
@@ -319,13 +325,13 @@ class RoleApp(faust.App):
         )
 
     def chunks_of(self, *topics: str) -> Any:
-        """Return the Faust topic that an agent reads chunks from."""
+        """Return the Faust topic that an agent reads what is `Fetched` from."""
         return self.topic(
             *topics,
             key_serializer="raw",
             value_serializer="raw",
             acks=False,
-            maxsize=WAITING_CHUNKS,
+            maxsize=WAITING_FETCHES,
         )
 
     @property
@@ -336,6 +342,13 @@ class RoleApp(faust.App):
     async def crash(self, reason: BaseException) -> None:
         """End the process: a crashed service in a living process is a blind monitor."""
         self.on_fatal(reason)
+
+    def _init_signals(self) -> None:
+        # Faust keeps the listeners of all apps at the class, for good: no app that was stopped would ever be freed.
+        super()._init_signals()
+        for name, signal in list(vars(self).items()):
+            if isinstance(signal, BaseSignal):
+                setattr(self, name, signal.clone())
 
     def _new_transport(self) -> Any:
         return _ChunkTransport(self.conf.broker_consumer, self)

@@ -20,7 +20,7 @@ from monitor.errors import InvariantError, SendError
 from monitor.observe.ending import end_tasks
 from monitor.stream.beginnings import Beginnings
 from monitor.stream.careful import Tries
-from monitor.stream.chunks import Chunk, Partition, RoleApp
+from monitor.stream.chunks import Partition, RoleApp
 from monitor.stream.fatal import guarded, guarded_task
 from monitor.stream.gaps import Gaps
 from monitor.stream.producers import drop_producer, plain_producer, start_producer
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from monitor.observe.metrics import Metrics
     from monitor.settings import Settings
+    from monitor.stream.chunks import Chunk, Fetched
     from monitor.stream.partition import OpenPartition
 
 log = structlog.get_logger(__name__)
@@ -148,11 +149,16 @@ class Role(ABC):
             self.busy = True
             # Faust would restart a failed agent, and go on after the record that failed.
             with suppress(Exception):
-                await guarded(partial(self._take, event.message.tp, event.value), self.on_fatal)
+                await guarded(partial(self._take_all, event.value), self.on_fatal)
             self.busy = False
 
-    async def _take(self, tp: Any, chunk: Chunk) -> None:
-        tp = Partition(tp.topic, tp.partition)
+    async def _take_all(self, fetched: Fetched) -> None:
+        for tp, chunk in fetched:
+            if self.fenced:
+                return
+            await self._take(tp, chunk)
+
+    async def _take(self, tp: Partition, chunk: Chunk) -> None:
         slot = self._slots.get(tp)
         if slot is None:
             return  # given up meanwhile; whoever owns it now reads it again

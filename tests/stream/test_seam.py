@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -122,6 +126,20 @@ async def sending(seam: Seam, **options: Any) -> AsyncIterator[AIOKafkaProducer]
         yield producer
     finally:
         await producer.stop()
+
+
+async def test_nothing_of_a_stay_that_is_over_stays_in_memory(seam: Callable[[int], Seam]):
+    gate = seam(1)
+    await gate.begin_at(0, 1)
+    kept: list[weakref.ref[Any]] = []
+    for _ in range(2):
+        async with gate.role() as role:
+            await gate.until(partial(attrgetter("ready"), role))
+            kept += [weakref.ref(role), weakref.ref(role.app)]
+        del role
+    # What the loop still holds of the last one goes with the next turns.
+    await gate.until(lambda: gc.collect() is not None and not any(one() for one in kept))
+    assert not gate.fatal
 
 
 async def test_every_record_arrives_once_and_in_order(seam: Callable[[int], Seam]):
