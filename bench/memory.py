@@ -48,7 +48,6 @@ from monitor.engine.native import NativeDetector
 from monitor.intake.canonical import decode
 from monitor.intake.keys import Epoch, Keys
 from monitor.intake.rows import EventRouter
-from monitor.observe.memory import keep_large_apart
 from monitor.observe.metrics import Metrics
 from monitor.rulebook import compile_pattern, load_rules
 from monitor.settings import DetectSettings
@@ -325,7 +324,6 @@ def main() -> None:
     arguments = parser.parse_args()
     options = Options(arguments.subjects, arguments.windows, arguments.seconds)
     if arguments.case:
-        keep_large_apart()
         print(json.dumps(CASES[arguments.case][1](options)))
         return
     only = arguments.only.split(",")

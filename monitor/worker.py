@@ -15,7 +15,7 @@ import structlog
 
 from monitor.errors import ExitCode, MonitorError
 from monitor.observe import systemd
-from monitor.observe.memory import forbid_dumps, give_back, keep_large_apart
+from monitor.observe.memory import forbid_dumps, give_back
 from monitor.observe.metrics import Metrics
 from monitor.observe.server import ObserveServer
 from monitor.response.operators.active import ActiveEnforcer
@@ -220,7 +220,6 @@ def end_process(code: int) -> NoReturn:
 def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     """Run a worker until it is told to stop."""
     forbid_dumps()
-    keep_large_apart()
     # What is alive now stays, and most objects after it die young or live long: looking through all of them
     # often was a fifth of the work. The young ones are looked through often and a few at a time: 50,000 at
     # once stop the process for 25 to 60 ms, a million for 150 to 300 ms, and a finding waits so long; 2,000

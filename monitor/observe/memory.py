@@ -13,10 +13,6 @@ import structlog
 log = structlog.get_logger(__name__)
 
 _PR_SET_DUMPABLE: Final = 4
-#: Of glibc's mallopt: what is larger is mapped by itself and leaves at once when it is freed, and how much may
-#: be free at the end of the heap.
-_M_MMAP_THRESHOLD: Final = -3, 1 << 20
-_M_TRIM_THRESHOLD: Final = -1, 4 << 20
 #: How often what is free is given back, in seconds.
 _GIVE_BACK_SECONDS: Final = 60.0
 
@@ -31,18 +27,6 @@ def forbid_dumps() -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0):
             log.warning("memory can be read by other processes of this user", errno=ctypes.get_errno())
-
-
-def keep_large_apart() -> None:
-    """Keep buffers of 1 MB and more out of the heap.
-
-    Left to itself glibc puts them there once one was freed, up to 32 MB: one fetch of 8 MB at a take-over, read and
-    copied, left 16 MB of holes. Other C libraries have no such call; nothing is done there.
-    """
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
-    if set_option is not None:
-        set_option(*_M_MMAP_THRESHOLD)
-        set_option(*_M_TRIM_THRESHOLD)
 
 
 async def give_back() -> None:
