@@ -39,6 +39,7 @@ setup(
             "store_module.cpp",
             "wanted.cpp",
         ),
+        extension("_batches", "batches_module.cpp"),
         extension("_router", "router_module.cpp", "router_batch.cpp", "router_json.cpp", "router_rows.cpp"),
     ],
     options={"bdist_wheel": {"py_limited_api": "cp311"}},

@@ -28,4 +28,6 @@ def _native(name: str) -> Any:
 store: Final = _native("_store")
 #: Decodes events and makes rows of them; None where only Python does.
 router: Final = _native("_router")
-NATIVE: Final = store is not None and router is not None
+#: Unpacks what Kafka's brokers send; None where aiokafka does.
+batches: Final = _native("_batches")
+NATIVE: Final = store is not None and router is not None and batches is not None

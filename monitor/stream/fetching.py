@@ -11,15 +11,21 @@ private; tests/stream/test_fetching.py and test_records.py guard every assumptio
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Any, Final
 
 import aiokafka
-from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
+from aiokafka.consumer import fetcher
+from aiokafka.consumer.fetcher import Fetcher, PartitionRecords
 
-from monitor.stream.records import LeanRecords
+from monitor.stream.records import FetchedBatches, LeanRecords
 
 #: How long a broker may keep a request while fetched records of that broker wait to be taken, in ms.
 BUSY_WAIT_MS: Final = 10
+
+
+def _lean_records(*fetched: Any) -> LeanRecords:
+    return LeanRecords(PartitionRecords(*fetched))
 
 
 class RoleConsumer(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]  # it has no types
@@ -43,10 +49,8 @@ class RoleFetcher(Fetcher):  # type: ignore[misc]  # as above
                 request._max_wait_ms = min(request._max_wait_ms, BUSY_WAIT_MS)  # noqa: SLF001
         return actions
 
-    async def _proc_fetch_request(self, assignment: Any, node_id: Any, request: Any) -> Any:
-        """Fetch, and let each result give lean records; nobody has taken any of it at that moment."""
-        news = await super()._proc_fetch_request(assignment, node_id, request)
-        for result in self._records.values():
-            if type(result) is FetchResult and type(result._partition_records) is PartitionRecords:  # noqa: SLF001
-                result._partition_records = LeanRecords(result._partition_records)  # noqa: SLF001
-        return news
+    #: aiokafka's own, but for what it makes of the bytes of a partition.
+    _proc_fetch_request = FunctionType(
+        Fetcher._proc_fetch_request.__code__,  # noqa: SLF001
+        {**vars(fetcher), "MemoryRecords": FetchedBatches, "PartitionRecords": _lean_records},
+    )

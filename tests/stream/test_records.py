@@ -20,14 +20,15 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.engine import batches
 from monitor.stream.fetching import RoleConsumer
 from monitor.stream.kafka import aiokafka_options, consumer_options
-from monitor.stream.records import PIECE_RECORDS, FetchedRecord, LeanRecords
+from monitor.stream.records import PIECE_RECORDS, FetchedBatches, FetchedRecord, LeanRecords
 from tests.rig.broker import create_topic
 from tests.rig.configuration import settings_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 TP = TopicPartition("topic", 3)
@@ -39,6 +40,17 @@ values = st.one_of(st.none(), st.binary(max_size=40))
 records = st.tuples(
     values, values, st.lists(st.tuples(st.text(max_size=3), st.binary(max_size=5)), max_size=2)
 )
+
+
+@pytest.fixture(scope="module", autouse=True, params=["native", "python"])
+def unpacking(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have plain batches unpacked by either code."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "python":
+            patch.setattr("monitor.stream.records.batches", None)
+        else:
+            assert batches is not None
+        yield
 
 
 def batch(
@@ -68,12 +80,17 @@ def marker(at: int, producer: int, key: bytes) -> bytes:
 
 
 def both(
-    data: bytes, first: int, aborted: Any = (), isolation: int = READ_COMMITTED
+    data: bytes,
+    first: int,
+    aborted: Any = (),
+    isolation: int = READ_COMMITTED,
+    *,
+    check_crcs: bool = True,
 ) -> tuple[Any, LeanRecords]:
     """Return aiokafka's reader of these bytes, and ours."""
     theirs, ours = (
-        PartitionRecords(TP, MemoryRecords(data), list(aborted), first, None, None, True, isolation)
-        for _ in range(2)
+        PartitionRecords(TP, kind(data), list(aborted), first, None, None, check_crcs, isolation)
+        for kind in (MemoryRecords, FetchedBatches)
     )
     return theirs, LeanRecords(ours)
 
@@ -139,6 +156,34 @@ def test_any_log_gives_the_same_records_and_positions(
     alike(*both(data, first, aborted, isolation), sizes)
 
 
+def outcome(reader: Any) -> tuple[list[tuple[Any, ...]], str]:
+    """Take all; return what there was, and the kind of the error that ended it, if any."""
+    found: list[tuple[Any, ...]] = []
+    try:
+        for record in reader:
+            found.append(tuple(getattr(record, field) for field in FIELDS))  # noqa: PERF401 - up to the error
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        return found, type(error).__name__
+    return found, ""
+
+
+@given(log=logs(), at=st.integers(0, 400), byte=st.integers(0, 255))
+def test_bytes_that_are_no_log_end_as_they_do_with_aiokafka(
+    log: tuple[bytes, int, list[tuple[int, int]]], at: int, byte: int
+) -> None:
+    data = bytearray(log[0])
+    if at >= len(data) or at in range(12):  # lengths of batches are read by aiokafka for both
+        return
+    data[at] = byte
+    theirs, ours = (outcome(reader) for reader in both(bytes(data), log[1], log[2], check_crcs=False))
+    offsets = [record[2] for record in ours[0]]
+    if offsets != sorted(set(offsets)):
+        return  # no broker takes such a batch, and unpacked in Python its offsets are not compared with one another
+    assert ours[1] == theirs[1]
+    # A batch is unpacked at once: where one of its records is none, nothing of it is handed over.
+    assert ours[0] == theirs[0] if not theirs[1] else ours[0] == theirs[0][: len(ours[0])]
+
+
 @pytest.mark.parametrize("more", [-1, 0, 1])
 def test_a_batch_of_more_than_a_piece_is_whole(more: int) -> None:
     count = PIECE_RECORDS + more
@@ -186,7 +231,7 @@ def test_bytes_of_a_fetch_that_is_given_up_are_freed_at_once(taken_before: int) 
     data = batch(0, [(at, None, b"x", []) for at in range(3)], span=3)
     gc.disable()
     try:
-        fetched = PartitionRecords(TP, MemoryRecords(data), [], 0, None, None, True, READ_COMMITTED)
+        fetched = PartitionRecords(TP, FetchedBatches(data), [], 0, None, None, True, READ_COMMITTED)
         known, ours = weakref.ref(fetched), LeanRecords(fetched)
         assert len(taken(ours, taken_before) if taken_before else []) == taken_before
         del fetched, ours
