@@ -19,4 +19,4 @@ export ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$copy PYTHONMALLOC=malloc CI=true
 from monitor.engine import router
 sys.exit(not (router.__file__.startswith(sys.argv[1]) and b"__asan_" in open(router.__file__, "rb").read()))' "$copy"
 # What ends the tests is written past Python, so it must not be captured.
-"$python" -m pytest -q --capture=sys -p no:cacheprovider tests/engine tests/stream/test_records.py tests/stream/test_recovered.py tests/intake/test_native.py tests/intake/test_rows.py "$@"
+"$python" -m pytest -q --capture=sys -p no:cacheprovider tests/engine tests/stream/test_records.py tests/stream/test_recovered.py tests/intake/test_native.py tests/intake/test_rows.py -m "not kafka" "$@"
