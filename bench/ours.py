@@ -101,7 +101,8 @@ def ended(workers: list[Process]) -> tuple[float, float]:
     for worker in workers:
         worker.process.terminate()
     for worker in workers:
-        if worker.terminate():
+        # Not asked again: a second signal may come when its handler is gone, and then says how it ended.
+        if worker.process.wait(timeout=DEADLINE_SECONDS):
             sys.exit(f"a worker did not end in order:\n{worker.said[-2000:]}")
     seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     return seconds, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
