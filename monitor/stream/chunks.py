@@ -2,8 +2,8 @@
 
 Faust gives group membership, assignment, agents and flow control. Its acks, tables and commits lose
 or repeat records under faults (docs/adr), so all that was fetched at once crosses it as *one* message, on a
-topic without acks, and offsets are committed by us. What Faust does for a message takes as long as judging
-some ten events, so at small loads a message for each partition would cost more than the events.
+topic without acks, and offsets are committed by us. At small loads what Faust does for a message costs more than
+the few events in it, so there is not one for each partition.
 
 This module, and fetching.py and records.py beside it, are the only ones that touch what is private in Faust
 0.15.3 and aiokafka 0.14.0; both are pinned, and tests/stream guards every assumption made here.
