@@ -15,7 +15,7 @@ import structlog
 
 from monitor.errors import ExitCode, MonitorError
 from monitor.observe import systemd
-from monitor.observe.memory import forbid_dumps, give_back
+from monitor.observe.memory import forbid_dumps, give_back, set_apart
 from monitor.observe.metrics import Metrics
 from monitor.observe.server import ObserveServer
 from monitor.response.operators.active import ActiveEnforcer
@@ -224,8 +224,7 @@ def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     # often was a fifth of the work. The young ones are looked through often and a few at a time: 50,000 at
     # once stop the process for 25 to 60 ms, a million for 150 to 300 ms, and a finding waits so long; 2,000
     # take 1 to 7 ms, and less in all, since they are still in the processor's caches.
-    gc.collect()
-    gc.freeze()
+    set_apart()
     gc.set_threshold(2_000, 5, 5_000)
     # The loop and the threads of three consumers hand each other a few records at a time, hundreds of times a
     # second. Each waits for Python's lock, by default 5 ms where another computes: more than all it has to do.

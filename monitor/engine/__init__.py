@@ -1,6 +1,6 @@
 """The hot paths in C++, where a compiler was at hand when the package was installed.
 
-Without them everything works the same, in Python, and several times slower: `NATIVE` says which it is.
+Without them everything works the same, in Python, and several times slower.
 Both are behind the same tests; the Python code is what says how things should be.
 """
 
@@ -30,4 +30,3 @@ store: Final = _native("_store")
 router: Final = _native("_router")
 #: Unpacks what Kafka's brokers send; None where aiokafka does.
 batches: Final = _native("_batches")
-NATIVE: Final = store is not None and router is not None and batches is not None

@@ -3,10 +3,8 @@ from typing import TypeVar
 
 _Record = TypeVar("_Record")
 
-# Whether `intact` may be called: the processor computes CRC-32C.
-CHECKS: bool
-
-# Whether the batch that begins at this place bears its checksum; None where it is not of version 2.
+# Whether the batch that begins at this place bears its checksum; None where it is not of version 2, or the processor
+# has no instruction for it.
 def intact(content: bytes, at: int, /) -> bool | None: ...
 
 # The records of that batch from offset `least` on: `make` is called with topic, partition, offset, time in epoch ms,

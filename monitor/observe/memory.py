@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import resource
 import sys
 from typing import Final
@@ -27,6 +28,18 @@ def forbid_dumps() -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0):
             log.warning("memory can be read by other processes of this user", errno=ctypes.get_errno())
+
+
+def set_apart() -> None:
+    """Free what is garbage, and have Python look no more at what stays.
+
+    Kept with the rest, garbage would stay for good, and each time would add to it; also what was set apart before
+    may be garbage by now. It takes one look at everything: 60 ms in a small worker, about 0.3 s with a million
+    subjects at rest.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 async def give_back() -> None:

@@ -83,7 +83,7 @@ class FetchedBatches:
 
     def intact(self) -> bool:
         """Return whether the last batch bears its checksum."""
-        found = batches.intact(self._content, self._at) if batches is not None and batches.CHECKS else None
+        found = None if batches is None else batches.intact(self._content, self._at)
         return bool(self._last.validate_crc() if found is None else found)
 
     def records(self, topic: str, partition: int, least: int) -> Iterator[list[FetchedRecord]]:

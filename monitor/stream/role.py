@@ -144,8 +144,6 @@ class Role(ABC):
 
     async def _agent(self, stream: Any) -> None:
         async for event in stream.events():
-            if self.fenced:
-                continue
             self.busy = True
             # Faust would restart a failed agent, and go on after the record that failed.
             with suppress(Exception):

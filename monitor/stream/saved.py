@@ -13,6 +13,7 @@ import structlog
 
 from monitor.engine.detectors import Saving, recovered_state
 from monitor.errors import ConfigurationError, Fault
+from monitor.observe.memory import set_apart
 from monitor.stream.read import read_to_end
 from monitor.wire import state
 
@@ -54,29 +55,16 @@ def _no_garbage() -> Iterator[None]:
     global _recovering, _look  # noqa: PLW0603 - the collector is global too
     _recovering += 1
     gc.disable()
+    if _look is not None:
+        _look.cancel()  # the one that ends last looks for all
     try:
         yield
     finally:
         _recovering -= 1
         if not _recovering:
             gc.enable()
-            if _look is not None:
-                _look.cancel()
-            _look = asyncio.get_running_loop().call_later(TOGETHER_SECONDS, _set_apart)
-
-
-def _set_apart() -> None:
-    """Free what is garbage, and have Python look no more at what stays.
-
-    Kept with the rest, garbage would stay for good, and each recovery would add to it. That takes one look at everything:
-    60 ms in a small worker, about 0.3 s with a million subjects at rest. Sixteen partitions that were opened one
-    after the other took nearly a second for it.
-    """
-    if not _recovering:  # else the one that ends does it
-        # Also what was kept at a recovery before may be garbage by now, as a partition given up.
-        gc.unfreeze()
-        gc.collect()
-        gc.freeze()
+            # Each look stops the worker: sixteen partitions that were opened one after the other took nearly a second.
+            _look = asyncio.get_running_loop().call_later(TOGETHER_SECONDS, set_apart)
 
 
 class _Turn:

@@ -242,6 +242,12 @@ async def recover() -> None:
     await OverTopic([], new_detector()).recover(None)  # type: ignore[arg-type]
 
 
+async def freed(left: weakref.ref[Ring]) -> None:
+    async with asyncio.timeout(10):
+        while left() is not None:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.02)
+
+
 @pytest.mark.parametrize("kept_before", [False, True])
 async def test_a_recovery_keeps_no_garbage_for_good(kept_before: bool) -> None:
     """A worker that takes over from others again and again must not grow by what each recovery found."""
@@ -252,9 +258,7 @@ async def test_a_recovery_keeps_no_garbage_for_good(kept_before: bool) -> None:
             await recover()
         del ring
         await recover()
-        async with asyncio.timeout(10):
-            while left() is not None:  # noqa: ASYNC110 - nothing tells of it
-                await asyncio.sleep(0.02)
+        await freed(left)
         assert gc.isenabled()
     finally:
         gc.unfreeze()
@@ -275,9 +279,7 @@ async def test_recoveries_one_after_the_other_share_one_look_for_garbage() -> No
         del ring
         for _ in range(10):
             await recover()
-        async with asyncio.timeout(10):
-            while left() is not None:  # noqa: ASYNC110 - nothing tells of it
-                await asyncio.sleep(0.02)
+        await freed(left)
     finally:
         gc.callbacks.remove(note)
         gc.unfreeze()

@@ -7,6 +7,8 @@
 #include <iterator>
 #include <string_view>
 
+#include "bytes.hpp"
+
 namespace engine {
 
 // The state after the parameters and the key: messages go on from it.
@@ -18,8 +20,8 @@ class Blake2b {
         h_[0] ^= 0x01010000 ^ (key.size() << 8) ^ size;
         uint8_t person[16] = {};
         std::copy_n(personal.begin(), std::min(personal.size(), sizeof person), person);
-        h_[6] ^= word(person);
-        h_[7] ^= word(person + 8);
+        h_[6] ^= little_endian(person);
+        h_[7] ^= little_endian(person + 8);
         std::copy(key.begin(), key.end(), key_);
         std::memcpy(after_key_, h_, sizeof h_);
         if (keyed_) compress(after_key_, key_, sizeof key_, false);
@@ -54,10 +56,6 @@ class Blake2b {
     bool keyed_;
     size_t size_;
 
-    static uint64_t word(const uint8_t *at) {
-        const auto byte = [at](int n) { return uint64_t{at[n]} << (8 * n); };
-        return byte(0) | byte(1) | byte(2) | byte(3) | byte(4) | byte(5) | byte(6) | byte(7);
-    }
     static uint64_t turned(uint64_t value, int by) { return value >> by | value << (64 - by); }
 
     static constexpr uint8_t sigma[12][16] = {
@@ -79,7 +77,7 @@ class Blake2b {
         for (int n = 0; n < 8; ++n) v[n] = h[n], v[n + 8] = start[n];
         v[12] ^= total;
         if (last) v[14] = ~v[14];
-        for (int n = 0; n < 16; ++n) m[n] = word(block + 8 * n);
+        for (int n = 0; n < 16; ++n) m[n] = little_endian(block + 8 * n);
         rounds<0>(v, m);
         for (int n = 0; n < 8; ++n) h[n] ^= v[n] ^ v[n + 8];
     }

@@ -4,16 +4,12 @@
 
 #include <cstdint>
 #include <cstring>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 
-namespace engine {
+#include "bytes.hpp"
 
-class Malformed : public std::runtime_error {
-  public:
-    using std::runtime_error::runtime_error;
-};
+namespace engine {
 
 class Packer {
   public:
@@ -190,8 +186,7 @@ class Unpacker {
 
     uint64_t big_endian(size_t width) {
         if (content_.size() - at_ < width) throw Malformed("cut off");
-        uint64_t value = 0;
-        for (size_t n = 0; n < width; ++n) value = value << 8 | static_cast<uint8_t>(content_[at_ + n]);
+        const uint64_t value = engine::big_endian(content_.data() + at_, width);
         at_ += width;
         return value;
     }

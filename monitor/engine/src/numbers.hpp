@@ -15,9 +15,7 @@ inline uint64_t text_number(std::string_view text) {
     static const Blake2b hash(8);
     uint8_t digest[8];
     hash.digest(text, digest);
-    uint64_t number = 0;
-    for (const uint8_t byte : digest) number = number << 8 | byte;
-    return number;
+    return big_endian(digest, sizeof digest);
 }
 
 // The number of a pseudonym: its last 16 digits; any other text has that of `text_number`. Nothing where only

@@ -34,7 +34,7 @@ class Shapes {
     // Gives back what `squeeze` was given.
     void expand(std::string_view squeezed, Packer &packer) const {
         packer.out.clear();
-        Reader from{squeezed};
+        Reader from{{squeezed}};
         packer.array(7);
         packer.integer(SUBJECT_FORMAT);
         packer.integer(from.time(0));
@@ -76,29 +76,11 @@ class Shapes {
     std::string name_;
     Packer again_;
 
-    struct Reader {
-        std::string_view content;
-
-        std::string_view take(uint64_t size) {
-            if (size > content.size()) throw Malformed("cut off");
-            const std::string_view part = content.substr(0, static_cast<size_t>(size));
-            content.remove_prefix(part.size());
-            return part;
-        }
-        uint64_t natural() {
-            uint64_t value = 0;
-            for (int by = 0; by < 70; by += 7) {
-                const auto byte = static_cast<uint8_t>(take(1)[0]);
-                value |= static_cast<uint64_t>(byte & 0x7f) << by;
-                if (byte < 0x80) return value;
-            }
-            throw Malformed("a number that does not end");
-        }
+    struct Reader : ByteReader {
         int64_t time(int64_t after_ms) {
             const uint64_t folded = natural();
             if (folded == 0) return NEVER;
-            const uint64_t by = folded - 1;
-            return static_cast<int64_t>(static_cast<uint64_t>(after_ms) + (by >> 1 ^ (0 - (by & 1))));
+            return static_cast<int64_t>(static_cast<uint64_t>(after_ms) + static_cast<uint64_t>(unfolded(folded - 1)));
         }
         std::string_view some() { return take(natural()); }
     };

@@ -80,9 +80,7 @@ Pseudonymiser::Name Pseudonymiser::operator()(std::string_view raw) const {
 int64_t Partitioner::operator()(std::string_view raw) const {
     uint8_t digest[8];
     start_.digest(raw, digest);
-    uint64_t value = 0;
-    for (const uint8_t byte : digest) value = value << 8 | byte;
-    return static_cast<int64_t>(value % partitions_);
+    return static_cast<int64_t>(big_endian(digest, sizeof digest) % partitions_);
 }
 
 // (key id, key, routing key, partitions, keep addresses, credential, network of an address, classes by kind,

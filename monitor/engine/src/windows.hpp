@@ -23,12 +23,7 @@ constexpr size_t FEW_VALUES = 24;
 
 enum class Counts : uint8_t { events = 0, values = 1, sums = 2 };
 
-// A number of a packed window: eight bytes, the least first.
-inline uint64_t little_endian(const char *at) {
-    uint64_t value = 0;
-    for (size_t byte = 8; byte-- > 0;) value = value << 8 | static_cast<uint8_t>(at[byte]);
-    return value;
-}
+// Writes a number of a packed window: eight bytes, the least first.
 inline void little_endian(Packer &packer, uint64_t value) {
     char bytes[8];
     for (char &byte : bytes) {
